@@ -1,0 +1,94 @@
+"""envelopes: one message, task or result on its way between two nodes"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from lanmesh.model.ids import PeerId, WireId
+from lanmesh.model.task import DEFAULT_TIMEOUT_S, TaskMode, TaskReport
+
+PROTOCOL_VERSION = "1.0"
+
+MAX_HOPS = 5
+"""Delegations in one chain."""
+
+
+class EnvelopeType(StrEnum):
+    """What an envelope carries."""
+
+    MESSAGE = "message"
+    TASK = "task"
+    RESULT = "result"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """Text for the people and agents of another node; it asks for nothing."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskRequest:
+    """Work that another node is asked to do."""
+
+    description: str
+    mode: TaskMode = TaskMode.CALLBACK
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    """The run's deadline, counted from its claim."""
+    wait_s: float = 0.0
+    """In mode `wait`: how long the answer to the request may be held back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Envelope:
+    """One thing said by one node to another, under an id that every retry keeps."""
+
+    id: WireId
+    sender: str
+    """The sender's name, as it gives it."""
+    recipient: str | None
+    """The name that the sender knows this node by; `None` when it gave none."""
+    timestamp_ms: int
+    """Milliseconds since the epoch by the sender's clock; for people only."""
+    payload: Message | TaskRequest | TaskReport
+    reply_to: WireId | None = None
+    """In a result: the id of the task's envelope."""
+    reply_key: str | None = None
+    """In a task: the secret that its results must carry. In a result: that secret."""
+    ttl_s: float | None = None
+    """Time left in which this is worth delivering; `None` for the recipient's default."""
+    root_id: WireId | None = None
+    path: tuple[PeerId, ...] = ()
+    hops: int = 0
+
+    @property
+    def type(self) -> EnvelopeType:
+        """What it carries."""
+        match self.payload:
+            case Message():
+                return EnvelopeType.MESSAGE
+            case TaskRequest():
+                return EnvelopeType.TASK
+            case TaskReport():
+                return EnvelopeType.RESULT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """A message that arrived."""
+
+    number: int
+    """Its place in the inbox; ids are the senders' own, and two may choose the same."""
+    id: WireId
+    origin: str
+    """Who sent it, as proven."""
+    sender: str
+    """The name that the sender gave."""
+    text: str
+    received_at: float
+    read_at: float | None = None
+
+    @property
+    def proven(self) -> bool:
+        """Whether the sender's name is proven by a credential of its own."""
+        return self.origin == self.sender

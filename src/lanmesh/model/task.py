@@ -1,0 +1,337 @@
+"""tasks: what was asked, how far it has come, and the table of what may happen next"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from lanmesh.errors import IllegalTransition
+from lanmesh.model.ids import SELF, LocalId, Origin, PeerId, WireId, short
+
+DEFAULT_TIMEOUT_S = 600.0
+MAX_TIMEOUT_S = 24 * 3600.0
+"""A run may take a day; longer work is better cut into tasks."""
+
+
+class TaskState(StrEnum):
+    """How far a task has come, in the words of A2A 1.0."""
+
+    SUBMITTED = "submitted"
+    WORKING = "working"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    REJECTED = "rejected"
+
+
+class TaskEvent(StrEnum):
+    """What can happen to a task."""
+
+    APPROVE = "approve"
+    CLAIM = "claim"
+    RUN_AGAIN = "run-again"
+    COMPLETE = "complete"
+    FAIL = "fail"
+    REJECT = "reject"
+
+
+TRANSITIONS: Mapping[TaskState, Mapping[TaskEvent, TaskState]] = {
+    TaskState.SUBMITTED: {
+        TaskEvent.APPROVE: TaskState.SUBMITTED,
+        TaskEvent.CLAIM: TaskState.WORKING,
+        TaskEvent.REJECT: TaskState.REJECTED,
+    },
+    TaskState.WORKING: {
+        TaskEvent.RUN_AGAIN: TaskState.SUBMITTED,  # interrupted, and marked repeatable
+        TaskEvent.COMPLETE: TaskState.COMPLETED,
+        TaskEvent.FAIL: TaskState.FAILED,
+    },
+    TaskState.COMPLETED: {},
+    TaskState.FAILED: {},
+    TaskState.REJECTED: {},
+}
+"""The life of a task on the node that does it. The figure in PROTOCOL.md is drawn from it."""
+
+ENDINGS: Mapping[TaskState, TaskEvent] = {
+    TaskState.COMPLETED: TaskEvent.COMPLETE,
+    TaskState.FAILED: TaskEvent.FAIL,
+    TaskState.REJECTED: TaskEvent.REJECT,
+}
+"""By which event a task comes to each of its ends."""
+
+FINAL = frozenset(state for state, moves in TRANSITIONS.items() if not moves)
+
+
+class AcceptMode(StrEnum):
+    """What a node does with a task that arrives: run it, ask its owner first, or refuse it."""
+
+    AUTO = "auto"
+    MANUAL = "manual"
+    OFF = "off"
+
+
+class TaskMode(StrEnum):
+    """How the asker wants to learn the outcome."""
+
+    CALLBACK = "callback"
+    FIRE_AND_FORGET = "fire-and-forget"
+    WAIT = "wait"
+
+
+class WaitingFor(StrEnum):
+    """Whom a task waits for before it can go on."""
+
+    APPROVAL = "approval"
+
+
+class Failure(StrEnum):
+    """Why a task ended without a result."""
+
+    COMMAND_FAILED = "command-failed"
+    TIMED_OUT = "timed-out"
+    INTERRUPTED = "interrupted"
+    DENIED = "denied"
+    REFUSED = "refused"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskError:
+    """Why a task has no result."""
+
+    code: str
+    """One of `Failure`, or a word of the peer's own."""
+    detail: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How a task ended."""
+
+    state: TaskState
+    """One of `FINAL`."""
+    result: str | None = None
+    truncated: bool = False
+    """Whether the result was longer than what is kept of it."""
+    error: TaskError | None = None
+
+
+def failed(code: Failure, detail: str) -> Outcome:
+    """Return the outcome of a task that was tried in vain."""
+    return Outcome(state=TaskState.FAILED, error=TaskError(code=code, detail=detail))
+
+
+def rejected(code: Failure, detail: str) -> Outcome:
+    """Return the outcome of a task that was never tried."""
+    return Outcome(state=TaskState.REJECTED, error=TaskError(code=code, detail=detail))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """Who works on a task: one boot of one node, at one attempt. A later claim fences this one."""
+
+    boot: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """How a task came about through other tasks."""
+
+    root_id: WireId
+    """The wire id of the task that began the chain; the task's own where nothing led to it."""
+    path: tuple[PeerId, ...] = ()
+    """The nodes that delegated, the latest last."""
+    hops: int = 0
+    """Delegations so far; 0 for a caller that is not a node of the mesh."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskReport:
+    """What a node says of a task to whoever asked for it."""
+
+    task_id: WireId
+    local_id: LocalId
+    state: TaskState
+    waiting_for: WaitingFor | None = None
+    version: int = 1
+    """Grows with everything that happens to the task; a newer report has a higher one."""
+    attempt: int = 0
+    result: str | None = None
+    truncated: bool = False
+    error: TaskError | None = None
+    started_at: float | None = None
+    finished_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A request for work, and how far it has come.
+
+    A node holds one for each task that it does, and one for each that it asked of a peer; the
+    latter mirrors what the peer reports. Times are seconds since the Unix epoch.
+    """
+
+    local_id: LocalId
+    wire_id: WireId
+    origin: Origin
+    """Who sent it, as proven; `SELF` for what this node asked of a peer."""
+    peer: str
+    """Whom we asked, or the label under which the asker presented itself."""
+    description: str
+    mode: TaskMode = TaskMode.CALLBACK
+    timeout_s: float = DEFAULT_TIMEOUT_S
+    """The run's deadline, counted from its claim."""
+    reply_key: str | None = None
+    """The asker's secret for this task: every result must carry it."""
+    parent: LocalId | None = None
+    """The task here whose run delegated this one."""
+    chain: Chain
+    state: TaskState = TaskState.SUBMITTED
+    waiting_for: WaitingFor | None = None
+    needs_approval: bool = False
+    """Whether it came while the owner wanted to be asked; stays true once approved."""
+    attempt: int = 0
+    """Times it was claimed."""
+    boot: str | None = None
+    """The boot that holds the claim; `None` while nobody works on it."""
+    repeatable: bool = False
+    """Whether an interrupted run may be done again; decided at the claim."""
+    result: str | None = None
+    truncated: bool = False
+    error: TaskError | None = None
+    version: int = 1
+    seen_version: int = 0
+    """At the asker: the version in the doer's latest report."""
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+
+    @property
+    def claim(self) -> Claim | None:
+        """Who works on it now; `None` while nobody does."""
+        return None if self.boot is None else Claim(boot=self.boot, attempt=self.attempt)
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing more can happen to it."""
+        return self.state in FINAL
+
+    @property
+    def asked(self) -> bool:
+        """Whether this node asked for it, rather than does it."""
+        return self.origin == SELF
+
+    def after(self, event: TaskEvent) -> "Task":
+        """Return the task as it is after the event.
+
+        Raises:
+            IllegalTransition: The event cannot happen in this state.
+        """
+        try:
+            state = TRANSITIONS[self.state][event]
+        except KeyError:
+            raise IllegalTransition(
+                f"cannot {event} task {short(self.local_id)}: it is {self.state}"
+            ) from None
+        return replace(self, state=state, version=self.version + 1)
+
+    def approved(self) -> "Task":
+        """Return the task free to run.
+
+        Raises:
+            IllegalTransition: It does not wait for approval, or not for that of this node's owner.
+        """
+        if self.asked:
+            raise IllegalTransition(
+                f"task {short(self.local_id)} was asked of {self.peer}: the owner there decides"
+            )
+        if self.waiting_for is not WaitingFor.APPROVAL:
+            raise IllegalTransition(
+                f"task {short(self.local_id)} does not wait for approval: it is {self.state}"
+            )
+        return replace(self.after(TaskEvent.APPROVE), waiting_for=None)
+
+    def claimed(self, boot: str, repeatable: bool, now: float) -> "Task":
+        """Return the task as the given boot begins its next attempt."""
+        return replace(
+            self.after(TaskEvent.CLAIM),
+            boot=boot,
+            attempt=self.attempt + 1,
+            repeatable=repeatable,
+            started_at=now,
+        )
+
+    def released(self) -> "Task":
+        """Return the task as it waits for its next attempt, after an interrupted one."""
+        return replace(self.after(TaskEvent.RUN_AGAIN), boot=None, started_at=None)
+
+    def ended(self, outcome: Outcome, now: float) -> "Task":
+        """Return the task with its outcome."""
+        return replace(
+            self.after(ENDINGS[outcome.state]),
+            waiting_for=None,
+            boot=None,
+            result=outcome.result,
+            truncated=outcome.truncated,
+            error=outcome.error,
+            finished_at=now,
+        )
+
+    def reported(self, report: TaskReport, now: float) -> "Task":
+        """Return the asker's record with what the doer says of the task.
+
+        The doer alone decides the task's life, so any state may follow here while the record is
+        open. A final record stays, and a report that was overtaken by a newer one changes nothing.
+        """
+        over = report.state in FINAL
+        if self.final or (not over and report.version <= self.seen_version):
+            return self
+        return replace(
+            self,
+            state=report.state,
+            waiting_for=report.waiting_for,
+            attempt=report.attempt,
+            version=self.version + 1,
+            seen_version=report.version,
+            result=report.result,
+            truncated=report.truncated,
+            error=report.error,
+            started_at=report.started_at,
+            finished_at=(report.finished_at or now) if over else None,
+        )
+
+    def presumed(self, outcome: Outcome, now: float) -> "Task":
+        """Return the asker's record with an end that it has to assume: its envelope came to nothing."""
+        return replace(
+            self,
+            state=outcome.state,
+            waiting_for=None,
+            version=self.version + 1,
+            error=outcome.error,
+            finished_at=now,
+        )
+
+    def report(self) -> TaskReport:
+        """Return what its asker may know of it."""
+        return TaskReport(
+            task_id=self.wire_id,
+            local_id=self.local_id,
+            state=self.state,
+            waiting_for=self.waiting_for,
+            version=self.version,
+            attempt=self.attempt,
+            result=self.result,
+            truncated=self.truncated,
+            error=self.error,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+        )
+
+    def first_report(self) -> TaskReport:
+        """Return what was said of it when it arrived; every repeat of its envelope gets the same."""
+        waiting = WaitingFor.APPROVAL if self.needs_approval else None
+        return TaskReport(
+            task_id=self.wire_id,
+            local_id=self.local_id,
+            state=TaskState.SUBMITTED,
+            waiting_for=waiting,
+        )

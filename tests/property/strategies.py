@@ -1,0 +1,94 @@
+"""Values of the model and of JSON, drawn by chance."""
+
+import string
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from lanmesh.model import ids
+from lanmesh.model.envelope import Envelope, Message, TaskRequest
+from lanmesh.model.ids import LocalId, PeerId, WireId
+from lanmesh.model.task import FINAL, TaskError, TaskMode, TaskReport, TaskState, WaitingFor
+
+WORDS = string.ascii_letters + string.digits
+
+texts = st.text(st.characters(exclude_categories=["Cs"]))
+"""Any text that JSON can carry: control characters, other planes, what is not assigned."""
+
+said = texts.filter(lambda text: bool(text.strip()))
+labels = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=128)
+
+wire_ids: SearchStrategy[WireId] = (
+    st.text(WORDS + "._~-", min_size=1, max_size=128).filter(lambda text: text not in {".", ".."}).map(WireId)
+)
+peer_ids: SearchStrategy[PeerId] = (
+    st.from_regex(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", fullmatch=True)
+    .filter(lambda text: text not in ids.RESERVED)
+    .map(PeerId)
+)
+local_ids: SearchStrategy[LocalId] = st.binary(min_size=16, max_size=16).map(ids.local_id)
+
+moments = st.integers(0, 2**43).map(lambda milliseconds: milliseconds / 1000)
+"""Seconds since the epoch, to the year 2248, as exact as the wire has them."""
+
+finals = st.sampled_from(sorted(FINAL))
+
+
+def reports(states: SearchStrategy[TaskState]) -> SearchStrategy[TaskReport]:
+    """Return what nodes may say of tasks in some states."""
+    return st.builds(
+        TaskReport,
+        task_id=wire_ids,
+        local_id=local_ids,
+        state=states,
+        waiting_for=st.none() | st.sampled_from(WaitingFor),
+        version=st.integers(0, 2**53),
+        attempt=st.integers(0, 1_000_000),
+        result=st.none() | texts,
+        truncated=st.booleans(),
+        error=st.none() | st.builds(TaskError, code=labels, detail=texts),
+        started_at=st.none() | moments,
+        finished_at=st.none() | moments,
+    )
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> TaskRequest:
+    """Return a task that one may ask for."""
+    mode = draw(st.sampled_from(TaskMode))
+    wait_ms = draw(st.integers(0, 55_000)) if mode is TaskMode.WAIT else 0
+    timeout_ms = draw(st.integers(1, 86_400_000))
+    return TaskRequest(description=draw(said), mode=mode, timeout_s=timeout_ms / 1000, wait_s=wait_ms / 1000)
+
+
+messages = st.builds(Message, text=said)
+
+
+@st.composite
+def envelopes(draw: st.DrawFn) -> Envelope:
+    """Return an envelope of any type."""
+    path = tuple(draw(st.lists(peer_ids, max_size=6)))
+    ttl_ms = draw(st.none() | st.integers(1, 60 * 86_400_000))
+    return Envelope(
+        id=draw(wire_ids),
+        sender=draw(labels),
+        recipient=draw(st.none() | labels),
+        timestamp_ms=draw(st.integers(0, 2**53)),
+        payload=draw(messages | requests() | reports(finals)),
+        reply_to=draw(st.none() | wire_ids),
+        reply_key=draw(st.none() | labels),
+        ttl_s=None if ttl_ms is None else ttl_ms / 1000,
+        root_id=draw(st.none() | wire_ids),
+        path=path,
+        hops=draw(st.integers(len(path), 1_000_000)),
+    )
+
+
+numbers: SearchStrategy[Any] = st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+json_values: SearchStrategy[Any] = st.recursive(
+    st.none() | st.booleans() | numbers | texts,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(texts, inner, max_size=4),
+    max_leaves=20,
+)
+"""What any JSON may hold."""

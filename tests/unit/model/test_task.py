@@ -1,0 +1,260 @@
+"""Tasks: the table of their life, claims, outcomes, and what the asker's record takes over."""
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from lanmesh.errors import IllegalTransition
+from lanmesh.model.ids import SELF
+from lanmesh.model.task import (
+    FINAL,
+    TRANSITIONS,
+    Failure,
+    Outcome,
+    Task,
+    TaskError,
+    TaskEvent,
+    TaskReport,
+    TaskState,
+    WaitingFor,
+    failed,
+    rejected,
+)
+from tests.unit.samples import TASK
+
+S, E = TaskState, TaskEvent
+LEGAL = [
+    (S.SUBMITTED, E.APPROVE, S.SUBMITTED),
+    (S.SUBMITTED, E.CLAIM, S.WORKING),
+    (S.SUBMITTED, E.REJECT, S.REJECTED),
+    (S.WORKING, E.RUN_AGAIN, S.SUBMITTED),
+    (S.WORKING, E.COMPLETE, S.COMPLETED),
+    (S.WORKING, E.FAIL, S.FAILED),
+]
+ILLEGAL = sorted(set(product(S, E)) - {(state, event) for state, event, _ in LEGAL})
+
+DONE = Outcome(state=S.COMPLETED, result="42", truncated=True)
+WORKING = TASK.claimed("boot-1", repeatable=True, now=1010.0)
+WAITING = replace(TASK, waiting_for=WaitingFor.APPROVAL, needs_approval=True)
+ASKED = replace(TASK, origin=SELF, peer="server-219")
+
+
+def told(state: TaskState, version: int, result: str | None = None) -> TaskReport:
+    return TaskReport(
+        task_id=TASK.wire_id, local_id=TASK.local_id, state=state, version=version, attempt=1, result=result
+    )
+
+
+@pytest.mark.parametrize(("before", "event", "after"), LEGAL)
+def test_a_legal_move_leads_to_its_state_and_is_a_new_version(
+    before: TaskState, event: TaskEvent, after: TaskState
+) -> None:
+    moved = replace(TASK, state=before, version=7).after(event)
+
+    assert moved == replace(TASK, state=after, version=8)
+
+
+@pytest.mark.parametrize(("state", "event"), ILLEGAL)
+def test_any_other_move_is_refused_and_the_sentence_says_where_the_task_is(
+    state: TaskState, event: TaskEvent
+) -> None:
+    with pytest.raises(IllegalTransition) as refusal:
+        replace(TASK, state=state).after(event)
+    assert refusal.value.detail == f"cannot {event} task k3f2aaaa: it is {state}"
+
+
+def test_the_table_has_a_row_for_every_state() -> None:
+    assert set(TRANSITIONS) == set(TaskState)
+
+
+def test_a_task_that_ended_is_final_and_no_other_is() -> None:
+    assert {S.COMPLETED, S.FAILED, S.REJECTED} == FINAL
+    assert {state for state in S if replace(TASK, state=state).final} == FINAL
+
+
+def test_a_task_is_asked_where_it_came_from_this_node_itself() -> None:
+    assert ASKED.asked
+    assert not TASK.asked
+
+
+def test_a_claim_names_the_boot_counts_the_attempt_and_starts_the_clock() -> None:
+    assert (WORKING.state, WORKING.boot, WORKING.attempt) == (S.WORKING, "boot-1", 1)
+    assert WORKING.repeatable
+    assert WORKING.started_at == 1010.0
+    assert WORKING.version == TASK.version + 1
+
+
+def test_a_task_that_is_claimed_cannot_be_claimed_again() -> None:
+    with pytest.raises(IllegalTransition):
+        WORKING.claimed("boot-2", repeatable=True, now=1020.0)
+
+
+def test_a_released_task_is_free_and_its_next_claim_is_told_from_the_last() -> None:
+    free = WORKING.released()
+    again = free.claimed("boot-1", repeatable=False, now=1030.0)
+
+    assert (free.state, free.boot, free.started_at, free.attempt) == (S.SUBMITTED, None, None, 1)
+    assert (again.boot, again.attempt, again.started_at) == ("boot-1", 2, 1030.0)
+    assert not again.repeatable
+
+
+def test_a_task_that_nobody_works_on_cannot_be_released() -> None:
+    with pytest.raises(IllegalTransition):
+        TASK.released()
+
+
+def test_an_approved_task_waits_for_nobody_and_remembers_that_it_had_to_ask() -> None:
+    approved = WAITING.approved()
+
+    assert (approved.state, approved.waiting_for) == (S.SUBMITTED, None)
+    assert approved.needs_approval
+    assert approved.version == WAITING.version + 1
+
+
+@pytest.mark.parametrize("task", [TASK, WAITING.approved(), WORKING, WORKING.ended(DONE, 1020.0)])
+def test_a_task_that_does_not_wait_for_approval_cannot_be_approved(task: Task) -> None:
+    with pytest.raises(IllegalTransition, match="task k3f2aaaa does not wait for approval: it is "):
+        task.approved()
+
+
+def test_a_task_asked_of_a_peer_is_for_the_owner_there_to_approve() -> None:
+    waits = ASKED.reported(replace(WAITING.report(), version=4), 1001.0)
+
+    with pytest.raises(IllegalTransition, match="was asked of server-219: the owner there decides"):
+        waits.approved()
+
+
+def test_a_task_that_is_done_has_its_result_and_nobody_holds_it() -> None:
+    done = WORKING.ended(DONE, 1020.0)
+
+    assert (done.state, done.result, done.truncated, done.error) == (S.COMPLETED, "42", True, None)
+    assert (done.boot, done.finished_at, done.started_at) == (None, 1020.0, 1010.0)
+    assert done.version == WORKING.version + 1
+
+
+def test_a_task_that_was_tried_in_vain_says_why() -> None:
+    outcome = failed(Failure.TIMED_OUT, "it took longer than its 60 s")
+    ended = WORKING.ended(outcome, 1070.0)
+
+    assert ended.state is S.FAILED
+    assert ended.error == TaskError(code="timed-out", detail="it took longer than its 60 s")
+
+
+def test_a_denied_task_was_never_tried_and_waits_no_more() -> None:
+    ended = WAITING.ended(rejected(Failure.DENIED, "the owner denied it"), 1005.0)
+
+    assert (ended.state, ended.waiting_for, ended.attempt) == (S.REJECTED, None, 0)
+    assert ended.error == TaskError(code="denied", detail="the owner denied it")
+
+
+@pytest.mark.parametrize("outcome", [DONE, failed(Failure.INTERRUPTED, "x"), rejected(Failure.DENIED, "x")])
+def test_the_first_end_stays(outcome: Outcome) -> None:
+    with pytest.raises(IllegalTransition):
+        WORKING.ended(DONE, 1020.0).ended(outcome, 1030.0)
+
+
+@pytest.mark.parametrize("outcome", [DONE, failed(Failure.INTERRUPTED, "x")])
+def test_a_task_that_was_never_claimed_can_have_no_outcome_of_a_run(outcome: Outcome) -> None:
+    with pytest.raises(IllegalTransition):
+        TASK.ended(outcome, 1020.0)
+
+
+def test_a_task_that_is_being_done_can_no_longer_be_rejected() -> None:
+    with pytest.raises(IllegalTransition):
+        WORKING.ended(rejected(Failure.DENIED, "x"), 1020.0)
+
+
+def test_a_report_says_all_that_an_asker_may_know() -> None:
+    done = WORKING.ended(DONE, 1020.0)
+
+    assert done.report() == TaskReport(
+        task_id=TASK.wire_id,
+        local_id=TASK.local_id,
+        state=S.COMPLETED,
+        version=3,
+        attempt=1,
+        result="42",
+        truncated=True,
+        started_at=1010.0,
+        finished_at=1020.0,
+    )
+    assert WAITING.report().waiting_for is WaitingFor.APPROVAL
+
+
+@pytest.mark.parametrize("later", [WAITING, WAITING.approved(), WAITING.approved().claimed("b", True, 1.0)])
+def test_the_first_report_of_a_task_that_needed_approval_stays_the_same(later: Task) -> None:
+    assert later.first_report() == WAITING.first_report() == WAITING.report()
+
+
+@pytest.mark.parametrize("later", [TASK, WORKING, WORKING.released(), WORKING.ended(DONE, 1020.0)])
+def test_the_first_report_of_a_task_stays_the_same_whatever_has_become_of_it(later: Task) -> None:
+    assert later.first_report() == TASK.report()
+
+
+def test_the_asker_s_record_takes_over_what_the_doer_reports() -> None:
+    report = replace(WORKING.report(), version=5)
+    after = ASKED.reported(report, 1015.0)
+
+    assert (after.state, after.attempt, after.started_at, after.finished_at) == (S.WORKING, 1, 1010.0, None)
+    assert (after.version, after.seen_version) == (ASKED.version + 1, 5)
+    assert (after.local_id, after.origin, after.peer) == (ASKED.local_id, SELF, "server-219")
+
+
+def test_the_asker_s_record_tells_that_the_doer_s_owner_must_be_asked() -> None:
+    waits = ASKED.reported(replace(WAITING.report(), version=1), 1001.0)
+    works = waits.reported(told(S.WORKING, 3), 1015.0)
+
+    assert waits.waiting_for is WaitingFor.APPROVAL
+    assert works.waiting_for is None
+
+
+@pytest.mark.parametrize("version", [0, 4, 5])
+def test_a_report_that_was_overtaken_changes_nothing(version: int) -> None:
+    record = ASKED.reported(told(S.WORKING, 5), 1015.0)
+
+    assert record.reported(told(S.SUBMITTED, version), 1016.0) is record
+
+
+@pytest.mark.parametrize("version", [0, 4, 5, 6])
+@pytest.mark.parametrize("end", sorted(FINAL))
+def test_a_report_of_the_end_always_counts(end: TaskState, version: int) -> None:
+    after = ASKED.reported(told(S.WORKING, 5), 1015.0).reported(told(end, version, "42"), 1020.0)
+
+    assert (after.state, after.result, after.finished_at) == (end, "42", 1020.0)
+
+
+def test_a_doer_may_go_back_to_an_earlier_state() -> None:
+    after = ASKED.reported(told(S.WORKING, 2), 1015.0).reported(told(S.SUBMITTED, 3), 1020.0)
+
+    assert (after.state, after.seen_version) == (S.SUBMITTED, 3)
+
+
+def test_the_end_came_when_the_doer_says_it_came_if_it_says() -> None:
+    report = replace(told(S.COMPLETED, 3), finished_at=1019.0)
+
+    assert ASKED.reported(report, 1020.0).finished_at == 1019.0
+
+
+def test_a_report_before_the_end_has_no_time_of_an_end() -> None:
+    report = replace(told(S.WORKING, 3), finished_at=1019.0)
+
+    assert ASKED.reported(report, 1020.0).finished_at is None
+
+
+@pytest.mark.parametrize("state", sorted(TaskState))
+def test_a_record_of_an_end_stays(state: TaskState) -> None:
+    ended = ASKED.reported(told(S.COMPLETED, 3, "42"), 1020.0)
+    presumed = ASKED.presumed(rejected(Failure.EXPIRED, "x"), 1020.0)
+
+    assert ended.reported(told(state, 9), 1030.0) is ended
+    assert presumed.reported(told(state, 9), 1030.0) is presumed
+
+
+def test_an_end_that_has_to_be_assumed_says_why_and_holds_no_version_of_the_doer() -> None:
+    waits = ASKED.reported(replace(WAITING.report(), version=4), 1001.0)
+    after = waits.presumed(rejected(Failure.REFUSED, "server-219 takes no tasks"), 1020.0)
+
+    assert (after.state, after.waiting_for, after.finished_at) == (S.REJECTED, None, 1020.0)
+    assert after.error == TaskError(code="refused", detail="server-219 takes no tasks")
+    assert (after.version, after.seen_version) == (waits.version + 1, 4)
