@@ -1,0 +1,304 @@
+"""the wire's JSON: envelopes, reports and short answers, in both directions"""
+
+import hashlib
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from lanmesh.errors import InvalidRequest, UnknownType, UnsupportedVersion
+from lanmesh.model import ids
+from lanmesh.model.envelope import (
+    PROTOCOL_VERSION,
+    Envelope,
+    EnvelopeType,
+    Message,
+    TaskRequest,
+)
+from lanmesh.model.task import (
+    DEFAULT_TIMEOUT_S,
+    FINAL,
+    MAX_TIMEOUT_S,
+    TaskError,
+    TaskMode,
+    TaskReport,
+    TaskState,
+    WaitingFor,
+)
+from lanmesh.protocol.json import MAX_BODY_BYTES, convert, parse
+
+MAX_WAIT_S = 55.0
+"""Below the minute after which proxies and clients give up on an answer."""
+
+_MAX_TTL_MS = 60 * 24 * 3600 * 1000
+_DEFAULT_WAIT_MS = round(MAX_WAIT_S * 1000)
+_DEFAULT_TIMEOUT_MS = round(DEFAULT_TIMEOUT_S * 1000)
+_MAX_TIMEOUT_MS = round(MAX_TIMEOUT_S * 1000)
+
+T = TypeVar("T")
+
+Text = Annotated[str, Meta(min_length=1)]
+Label = Annotated[str, Meta(min_length=1, max_length=128)]
+
+
+class Wire(msgspec.Struct, kw_only=True, rename="camel"):
+    """A JSON object; fields it does not know are ignored, absent ones take their defaults."""
+
+
+class _Sparse(Wire, kw_only=True, omit_defaults=True):
+    """One that does not say what would be understood anyway."""
+
+
+class _Envelope(_Sparse, kw_only=True):
+    id: str
+    protocol_version: str
+    type: str
+    from_: Label = msgspec.field(name="from")
+    to: Label | None = None
+    timestamp: int | float | None = None
+    payload: dict[str, Any]
+    reply_to: str | None = None
+    reply_key: Label | None = None
+    ttl: Annotated[int, Meta(ge=1, le=_MAX_TTL_MS)] | None = None
+    root_id: str | None = None
+    path: Annotated[list[str], Meta(max_length=64)] = []
+    hops: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+
+
+class _Message(_Sparse, kw_only=True):
+    text: Text
+
+
+class _TaskRequest(_Sparse, kw_only=True):
+    description: Text
+    mode: TaskMode = TaskMode.CALLBACK
+    timeout: Annotated[int, Meta(ge=1, le=_MAX_TIMEOUT_MS)] = _DEFAULT_TIMEOUT_MS
+    wait_ms: Annotated[int, Meta(ge=0)] = _DEFAULT_WAIT_MS
+
+
+class _Error(_Sparse, kw_only=True):
+    code: Label
+    detail: str = ""
+
+
+class _Report(_Sparse, kw_only=True):
+    task_id: str
+    local_id: str = ""
+    state: TaskState
+    waiting_for: WaitingFor | None = None
+    version: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    attempt: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    result: str | None = None
+    truncated: bool = False
+    error: _Error | None = None
+    started_at: Annotated[int, Meta(ge=0, le=2**53)] | None = None
+    finished_at: Annotated[int, Meta(ge=0, le=2**53)] | None = None
+
+
+class Health(Wire, kw_only=True):
+    """What a node tells anyone; nothing of it is private."""
+
+    status: Literal["ok"] = "ok"
+    version: str
+    protocol_version: str = PROTOCOL_VERSION
+    node_id: str
+    uptime: float
+    """Seconds since the node started."""
+
+
+class Stored(Wire, kw_only=True):
+    """The answer to a message: it is kept, and will not be lost."""
+
+    id: str
+    stored: Literal[True] = True
+
+
+class Whoami(_Sparse, kw_only=True):
+    """What a node makes of the caller's credentials."""
+
+    status: Literal["paired", "not_paired"]
+    origin: str | None = None
+    """Under whose name the caller's ids are kept; `shared` for the shared token."""
+
+
+def encode(value: msgspec.Struct) -> bytes:
+    """Return the JSON of one of the structs of this package."""
+    return msgspec.json.encode(value)
+
+
+def decode_envelope(body: bytes) -> tuple[Envelope, bytes]:
+    """Return the envelope in a request's body, and its digest.
+
+    Two envelopes under one id are the same if and only if their digests are equal: SHA-256 over
+    the sorted-key JSON of `type`, `to` and `payload`. What a retry may change (`ttl`,
+    `timestamp`, `path`, `hops`) does not count.
+
+    Raises:
+        InvalidRequest: It is not JSON, not an envelope, or a field is out of its bounds.
+        UnknownType: Its type is none of `EnvelopeType`.
+        UnsupportedVersion: Its major version is not ours.
+    """
+    raw = parse(body)
+    if not isinstance(raw, dict):
+        raise InvalidRequest("the body must be a JSON object")
+    wire = convert(raw, _Envelope)
+    if wire.protocol_version.partition(".")[0] != PROTOCOL_VERSION.partition(".")[0]:
+        raise UnsupportedVersion(
+            f"protocolVersion is {ids.quoted(wire.protocol_version)}: this node speaks {PROTOCOL_VERSION}"
+        )
+    envelope = Envelope(
+        id=_named("id", ids.wire_id, wire.id),
+        sender=wire.from_,
+        recipient=wire.to,
+        timestamp_ms=_milliseconds(wire.timestamp),
+        payload=_payload(wire.type, wire.payload),
+        reply_to=None if wire.reply_to is None else _named("replyTo", ids.wire_id, wire.reply_to),
+        reply_key=wire.reply_key,
+        ttl_s=None if wire.ttl is None else wire.ttl / 1000,
+        root_id=None if wire.root_id is None else _named("rootId", ids.wire_id, wire.root_id),
+        path=tuple(_named("path", ids.peer_id, name) for name in wire.path),
+        hops=max(wire.hops, len(wire.path)),
+    )
+    return envelope, _digest(wire.type, wire.to, wire.payload)
+
+
+def encode_envelope(envelope: Envelope) -> bytes:
+    """Return the body of a request that carries the envelope.
+
+    Raises:
+        InvalidRequest: It would be larger than any node takes.
+    """
+    wire = _Envelope(
+        id=envelope.id,
+        protocol_version=PROTOCOL_VERSION,
+        type=envelope.type.value,
+        from_=envelope.sender,
+        to=envelope.recipient,
+        timestamp=envelope.timestamp_ms,
+        payload=msgspec.to_builtins(_spelled(envelope.payload)),
+        reply_to=envelope.reply_to,
+        reply_key=envelope.reply_key,
+        ttl=None if envelope.ttl_s is None else max(1, round(envelope.ttl_s * 1000)),
+        root_id=envelope.root_id,
+        path=list(envelope.path),
+        hops=envelope.hops,
+    )
+    body = msgspec.json.encode(wire)
+    if len(body) > MAX_BODY_BYTES:
+        raise InvalidRequest(
+            f"the text makes {len(body)} bytes of JSON: at most {MAX_BODY_BYTES} can be sent"
+        )
+    return body
+
+
+def encode_report(report: TaskReport) -> bytes:
+    """Return what a node answers about a task."""
+    return msgspec.json.encode(_report(report))
+
+
+def decode_report(body: bytes) -> TaskReport:
+    """Return what another node answered about a task.
+
+    Raises:
+        InvalidRequest: It is no report.
+    """
+    return _task_report(convert(parse(body), _Report))
+
+
+def _payload(kind: str, raw: dict[str, Any]) -> Message | TaskRequest | TaskReport:
+    match kind:
+        case EnvelopeType.MESSAGE:
+            return Message(text=_not_blank(convert(raw, _Message, "payload").text, "payload.text"))
+        case EnvelopeType.TASK:
+            task = convert(raw, _TaskRequest, "payload")
+            return TaskRequest(
+                description=_not_blank(task.description, "payload.description"),
+                mode=task.mode,
+                timeout_s=task.timeout / 1000,
+                wait_s=min(task.wait_ms / 1000, MAX_WAIT_S) if task.mode is TaskMode.WAIT else 0.0,
+            )
+        case EnvelopeType.RESULT:
+            report = _task_report(convert(raw, _Report, "payload"))
+            if report.state not in FINAL:
+                raise InvalidRequest(f"payload.state is {report.state}: a result tells of an end")
+            return report
+        case _:
+            known = ", ".join(EnvelopeType)
+            raise UnknownType(f"type is {ids.quoted(kind)}: this node knows {known}")
+
+
+def _spelled(payload: Message | TaskRequest | TaskReport) -> _Sparse:
+    match payload:
+        case Message(text=text):
+            return _Message(text=text)
+        case TaskRequest():
+            return _TaskRequest(
+                description=payload.description,
+                mode=payload.mode,
+                timeout=round(payload.timeout_s * 1000),
+                wait_ms=round(payload.wait_s * 1000) if payload.mode is TaskMode.WAIT else _DEFAULT_WAIT_MS,
+            )
+        case TaskReport():
+            return _report(payload)
+
+
+def _named(field: str, kind: Callable[[str], T], text: str) -> T:
+    try:
+        return kind(text)
+    except InvalidRequest as fault:
+        raise InvalidRequest(f"{field}: {fault.detail}") from None
+
+
+def _not_blank(text: str, field: str) -> str:
+    if not text.strip():
+        raise InvalidRequest(f"{field} is blank")
+    return text
+
+
+def _report(report: TaskReport) -> _Report:
+    error = report.error
+    return _Report(
+        task_id=report.task_id,
+        local_id=report.local_id,
+        state=report.state,
+        waiting_for=report.waiting_for,
+        version=report.version,
+        attempt=report.attempt,
+        result=report.result,
+        truncated=report.truncated,
+        error=None if error is None else _Error(code=error.code, detail=error.detail),
+        started_at=milliseconds(report.started_at),
+        finished_at=milliseconds(report.finished_at),
+    )
+
+
+def _task_report(wire: _Report) -> TaskReport:
+    error = wire.error
+    return TaskReport(
+        task_id=_named("taskId", ids.wire_id, wire.task_id),
+        local_id=ids.LocalId(wire.local_id[:128]),
+        state=wire.state,
+        waiting_for=wire.waiting_for,
+        version=wire.version,
+        attempt=wire.attempt,
+        result=wire.result,
+        truncated=wire.truncated,
+        error=None if error is None else TaskError(code=error.code, detail=error.detail),
+        started_at=None if wire.started_at is None else wire.started_at / 1000,
+        finished_at=None if wire.finished_at is None else wire.finished_at / 1000,
+    )
+
+
+def milliseconds(seconds: float | None) -> int | None:
+    """Return seconds since the epoch as the wire has them."""
+    return None if seconds is None else round(seconds * 1000)
+
+
+def _milliseconds(value: float | None) -> int:
+    return int(value) if value is not None and 0 <= value <= 2**53 else 0
+
+
+def _digest(kind: str, recipient: str | None, payload: dict[str, Any]) -> bytes:
+    same = {"type": kind, "to": recipient, "payload": payload}
+    return hashlib.sha256(msgspec.json.encode(same, order="sorted")).digest()

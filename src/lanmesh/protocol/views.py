@@ -1,0 +1,250 @@
+"""what the operator port tells of tasks, mail and peers: the structs of its JSON"""
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from lanmesh.model.delivery import Delivery
+from lanmesh.model.envelope import Mail
+from lanmesh.model.peer import Contact, Peer
+from lanmesh.model.task import AcceptMode, Task
+from lanmesh.protocol.codec import milliseconds
+
+
+class View(msgspec.Struct, kw_only=True, rename="camel"):
+    """A JSON object of the operator port. Times are milliseconds since the epoch."""
+
+
+class ErrorView(View, kw_only=True):
+    """Why a task has no result."""
+
+    code: str
+    detail: str
+
+
+class DeliveryView(View, kw_only=True):
+    """How far an envelope has come on its way to a peer."""
+
+    id: str
+    peer: str
+    state: str
+    attempts: int
+    due_at: int | None
+    """When it is tried next; `null` once it is not."""
+    expires_at: int | None
+    error: str | None
+
+
+class EventView(View, kw_only=True):
+    """One thing that happened to a task."""
+
+    version: int
+    at: int | None
+    event: str
+    state: str
+    detail: str
+
+
+class TaskView(View, kw_only=True):
+    """A task as its owner may see it."""
+
+    id: str
+    """The local id; commands take it, its first characters, or the wire id."""
+    wire_id: str
+    direction: str
+    """`asked` of a peer, or `doing` for one."""
+    peer: str
+    proven: bool
+    """Whether the peer's name is proven by a credential of its own."""
+    state: str
+    waiting_for: str | None
+    description: str
+    mode: str
+    timeout: int
+    """Milliseconds that a run may take."""
+    attempt: int
+    version: int
+    root_id: str
+    parent: str | None
+    path: list[str]
+    hops: int
+    result: str | None
+    truncated: bool
+    error: ErrorView | None
+    created_at: int | None
+    started_at: int | None
+    finished_at: int | None
+    delivery: DeliveryView | None = None
+    """Of a task asked: how its request fares. Of one done: how its result fares."""
+    events: list[EventView] = []
+
+
+class MessageView(View, kw_only=True):
+    """A message that arrived."""
+
+    number: int
+    """Its place in the inbox."""
+    id: str
+    sender: str
+    proven: bool
+    text: str
+    received_at: int | None
+    read_at: int | None
+
+
+class PeerView(View, kw_only=True):
+    """A configured peer, and what was last seen of it."""
+
+    id: str
+    host: str
+    port: int
+    has_token: bool
+    heard_at: int | None
+    reached_at: int | None
+    failed_at: int | None
+    error: str | None
+    queued: int
+    """Envelopes that wait for it."""
+
+
+class PeerProfileView(View, kw_only=True):
+    """A peer's profile as it came."""
+
+    profile: msgspec.Raw
+    seen_at: int | None
+    error: str | None
+    """Why it is not fresh; `null` if it is."""
+
+
+class StatusView(View, kw_only=True):
+    """The node at a glance."""
+
+    id: str
+    name: str
+    version: str
+    uptime: float
+    accept_mode: AcceptMode
+    executor: str
+    listen: str
+    port: int
+    operator_port: int
+    state_folder: str
+    running: int
+    waiting: int
+    approvals: int
+    unread: int
+    queued: int
+    peers: list[PeerView]
+    warnings: list[str]
+
+
+class SettingView(View, kw_only=True):
+    """One setting: what counts, and where it came from."""
+
+    key: str
+    value: Any
+    source: str
+
+
+class SendRequest(View, kw_only=True):
+    """Text for a peer."""
+
+    peer: str
+    text: str
+
+
+class DelegateRequest(View, kw_only=True):
+    """Work for a peer."""
+
+    peer: str
+    text: str
+    timeout: int | None = None
+    """Milliseconds that the run may take."""
+    parent: str | None = None
+    """The local id of the task whose run asks."""
+
+
+class AcceptRequest(View, kw_only=True):
+    """The accept mode from now on."""
+
+    mode: AcceptMode
+
+
+class ReadRequest(View, kw_only=True):
+    """The messages that have been read."""
+
+    numbers: list[Annotated[int, Meta(ge=0, le=2**53)]]
+
+
+def delivery_view(delivery: Delivery) -> DeliveryView:
+    """Return how a delivery is shown."""
+    return DeliveryView(
+        id=delivery.envelope.id,
+        peer=delivery.peer,
+        state=delivery.state,
+        attempts=delivery.attempts,
+        due_at=milliseconds(delivery.due_at),
+        expires_at=milliseconds(delivery.expires_at),
+        error=delivery.error,
+    )
+
+
+def task_view(
+    task: Task, delivery: Delivery | None = None, events: list[EventView] | None = None
+) -> TaskView:
+    """Return how a task is shown."""
+    return TaskView(
+        id=task.local_id,
+        wire_id=task.wire_id,
+        direction="asked" if task.asked else "doing",
+        peer=task.peer,
+        proven=task.asked or task.origin == task.peer,
+        state=task.state,
+        waiting_for=task.waiting_for,
+        description=task.description,
+        mode=task.mode,
+        timeout=round(task.timeout_s * 1000),
+        attempt=task.attempt,
+        version=task.version,
+        root_id=task.chain.root_id,
+        parent=task.parent,
+        path=list(task.chain.path),
+        hops=task.chain.hops,
+        result=task.result,
+        truncated=task.truncated,
+        error=None if task.error is None else ErrorView(code=task.error.code, detail=task.error.detail),
+        created_at=milliseconds(task.created_at),
+        started_at=milliseconds(task.started_at),
+        finished_at=milliseconds(task.finished_at),
+        delivery=None if delivery is None else delivery_view(delivery),
+        events=events or [],
+    )
+
+
+def message_view(mail: Mail) -> MessageView:
+    """Return how a message is shown."""
+    return MessageView(
+        number=mail.number,
+        id=mail.id,
+        sender=mail.sender,
+        proven=mail.proven,
+        text=mail.text,
+        received_at=milliseconds(mail.received_at),
+        read_at=milliseconds(mail.read_at),
+    )
+
+
+def peer_view(peer: Peer, contact: Contact, *, has_token: bool, queued: int) -> PeerView:
+    """Return how a peer is shown."""
+    return PeerView(
+        id=peer.id,
+        host=peer.host,
+        port=peer.port,
+        has_token=has_token,
+        heard_at=milliseconds(contact.heard_at),
+        reached_at=milliseconds(contact.reached_at),
+        failed_at=milliseconds(contact.failed_at),
+        error=contact.error,
+        queued=queued,
+    )

@@ -1,0 +1,46 @@
+"""JSON within limits: how much of a text is sent."""
+
+import json
+
+import pytest
+
+from lanmesh.protocol.json import MAX_RESULT_BYTES, cut
+
+
+def size(text: str) -> int:
+    return len(json.dumps(text, ensure_ascii=False).encode()) - 2
+
+
+@pytest.mark.parametrize(
+    ("text", "limit", "kept"),
+    [
+        ("", 0, ""),
+        ("abc", 3, "abc"),
+        ("abc", 2, "ab"),
+        ("abc", 0, ""),
+        ("a\nb", 4, "a\nb"),
+        ("a\nb", 3, "a\n"),
+        ("a\nb", 2, "a"),
+        ("天气", 6, "天气"),
+        ("天气", 5, "天"),
+        ("天气", 2, ""),
+        ("\x00\x00", 11, "\x00"),
+        ("👩‍🚀", 11, "👩‍🚀"),
+        ("👩‍🚀", 10, "👩‍"),
+    ],
+)
+def test_a_text_is_cut_where_the_next_character_would_be_too_much(text: str, limit: int, kept: str) -> None:
+    assert cut(text, limit) == (kept, kept != text)
+
+
+@pytest.mark.parametrize("character", ["a", "\x00", "天"])
+def test_what_is_kept_of_a_result_uses_the_room_that_there_is(character: str) -> None:
+    kept, truncated = cut(character * MAX_RESULT_BYTES)
+
+    assert MAX_RESULT_BYTES - 6 < size(kept) <= MAX_RESULT_BYTES
+    assert truncated is (kept != character * MAX_RESULT_BYTES)
+
+
+def test_a_result_that_fits_is_kept_whole() -> None:
+    assert cut("a" * MAX_RESULT_BYTES) == ("a" * MAX_RESULT_BYTES, False)
+    assert cut("a" * MAX_RESULT_BYTES + "b") == ("a" * MAX_RESULT_BYTES, True)
