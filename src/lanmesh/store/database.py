@@ -1,0 +1,288 @@
+"""one SQLite file, one writer: what waits is committed together, then everyone is told"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from enum import StrEnum
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import apsw
+
+from lanmesh.errors import InvalidConfig, StorageFailed
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+InThread = Callable[[Callable[[], None]], Awaitable[None]]
+"""Runs a function where the writer works: in its thread, or in place in a simulation."""
+
+Pause = Callable[[float], Awaitable[None]]
+"""Returns after some seconds."""
+
+_DISK_S = 2.0
+"""Between two tries to write to a disk that is full or has gone away."""
+
+_CHECKPOINT_PAGES = 1000
+"""The WAL is copied back from 4 MB on, beside the writer (SQLite's own default is the same)."""
+
+
+_OF_THE_DISK = (
+    apsw.FullError,
+    apsw.IOError,
+    apsw.ReadOnlyError,
+    apsw.CantOpenError,
+    apsw.CorruptError,
+    apsw.NotADBError,
+    apsw.BusyError,
+)
+
+
+class Topic(StrEnum):
+    """What a change is about."""
+
+    TASK = "task"
+    RUNNABLE = "runnable"
+    OUTBOX = "outbox"
+    CONTACT = "contact"
+    STOPPING = "stopping"
+
+
+class Change(NamedTuple):
+    """Something that is different from now on: a task, a peer's outbox, …"""
+
+    topic: Topic
+    key: str = ""
+
+
+class Transaction:
+    """What one change sees of the database: its statements, and whom to tell after the commit."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        """Work on a connection; the caller begins and ends the transaction."""
+        self._connection = connection
+        self.changes: set[Change] = set()
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Run one statement and return all its rows."""
+        return self._connection.execute(sql, values).fetchall()
+
+    def row(self, sql: str, *values: Any) -> tuple[Any, ...] | None:
+        """Run one statement and return its first row; `None` if there is none."""
+        return self._connection.execute(sql, values).fetchone()
+
+    def run(self, sql: str, *values: Any) -> int:
+        """Run one statement and return how many rows it changed."""
+        self._connection.execute(sql, values)
+        return self._connection.changes()
+
+    def announce(self, topic: Topic, key: str = "") -> None:
+        """Have everyone who watches this told, once it is committed."""
+        self.changes.add(Change(topic, key))
+
+
+class _Request(NamedTuple):
+    change: Callable[[Transaction], Any]
+    done: asyncio.Future[Any]
+
+
+class Database:
+    """The node's durable state.
+
+    Writes are functions of a `Transaction`. The writer takes all that wait, runs each in a
+    savepoint of one transaction with `synchronous=FULL`, commits, tells `on_commit` once what is
+    different, and only then lets the callers go on: whatever a caller does after `write` returns
+    is backed by the disk. Decisions that must not race (seen before? how many wait?) belong into
+    the function, where nothing else writes.
+
+    Reads take place at once, on a connection of their own, and see what is committed.
+    """
+
+    def __init__(
+        self, path: Path, *, in_writer: InThread, on_commit: Callable[[Iterable[Change]], None]
+    ) -> None:
+        """Open the file, and make or migrate its tables.
+
+        Raises:
+            InvalidConfig: The file was made by a newer version of this program.
+            StorageFailed: It cannot be read or written, or is no database.
+        """
+        self._in_writer = in_writer
+        self._on_commit = on_commit
+        self._waiting: list[_Request] = []
+        self._wake = asyncio.Event()
+        self._closing = self._closed = False
+        self._wal_pages = 0
+        try:
+            path.touch(mode=0o600)
+            path.chmod(0o600)  # before SQLite opens it: the WAL beside it gets the same mode
+            self._connection = _connect(path)
+            _migrate(self._connection, path)
+            self._reader = _connect(path)
+            self._checkpointer = _connect(path)
+        except (apsw.Error, OSError) as fault:
+            raise StorageFailed(f"{path} cannot be used as the node's database: {_reason(fault)}") from fault
+        self._connection.set_wal_hook(self._note_wal)
+        self._reader.pragma("query_only", True)
+
+    @property
+    def read(self) -> Transaction:
+        """The committed state; good for statements that only read."""
+        return Transaction(self._reader)
+
+    async def write(self, change: Callable[[Transaction], T]) -> T:
+        """Run a change, and return its value once that is on the disk.
+
+        Raises:
+            StorageFailed: The disk did not take it; neither this nor any other change of the same
+                commit was made.
+            Exception: What the change raised; it has changed nothing.
+        """
+        if self._closed:
+            raise StorageFailed("the node has stopped")
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Request(change, done))
+        self._wake.set()
+        # A caller that goes away does not take its change back: it may be half-way to the disk.
+        return await asyncio.shield(done)
+
+    async def insist(self, change: Callable[[Transaction], T], pause: Pause) -> T:
+        """Like `write`, for what must not be lost: tried again until the disk takes it."""
+        while True:
+            try:
+                return await self.write(change)
+            except StorageFailed:
+                await pause(_DISK_S)
+
+    async def serve(self) -> None:
+        """Be the writer, until `close`."""
+        try:
+            while not (self._closing and not self._waiting):
+                await self._wake.wait()
+                self._wake.clear()
+                while self._waiting:
+                    batch, self._waiting = self._waiting, []
+                    await self._commit(batch)
+        finally:
+            self._closed = True
+
+    async def keep_small(self, in_thread: InThread, pause: Pause) -> None:
+        """Copy the WAL back into the file when it has grown, off the writer's path, for ever."""
+        while True:
+            await pause(1.0)
+            if self._wal_pages >= _CHECKPOINT_PAGES:
+                await in_thread(self._checkpoint)
+
+    def close(self) -> None:
+        """Let `serve` return once all that waits is written."""
+        self._closing = True
+        self._wake.set()
+
+    def release(self) -> None:
+        """Close the file; `serve` has returned."""
+        for connection in (self._reader, self._checkpointer, self._connection):
+            connection.close()
+
+    async def _commit(self, batch: Sequence[_Request]) -> None:
+        results: list[tuple[bool, Any]] = []
+        changes: set[Change] = set()
+        try:
+            await self._in_writer(lambda: self._write_all(batch, results, changes))
+        except Exception as fault:  # noqa: BLE001  # nothing of the batch is kept, and each caller hears why
+            log.error("commit failed", extra={"why": _reason(fault)})  # noqa: TRY400  # a cause, no bug
+            failure = StorageFailed()
+            failure.__cause__ = fault
+            results = [(False, failure)] * len(batch)
+            changes.clear()
+        self._on_commit(changes)
+        for (_, done), (good, value) in zip(batch, results, strict=True):
+            if done.cancelled():
+                continue
+            if good:
+                done.set_result(value)
+            else:
+                done.set_exception(value)
+                done.exception()  # seen, even if the caller is gone
+
+    def _write_all(
+        self, batch: Sequence[_Request], results: list[tuple[bool, Any]], changes: set[Change]
+    ) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            for change, _ in batch:
+                transaction = Transaction(self._connection)
+                try:
+                    with self._connection:  # a savepoint
+                        value = change(transaction)
+                except Exception as fault:  # whatever it is belongs to its caller alone
+                    if not self._connection.in_transaction:
+                        raise  # SQLite took all back by itself, as it does when the disk is full
+                    results.append((False, _told(fault)))
+                else:
+                    results.append((True, value))
+                    changes |= transaction.changes
+            self._connection.execute("COMMIT")
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+
+    def _note_wal(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
+        self._wal_pages = pages
+        return apsw.SQLITE_OK
+
+    def _checkpoint(self) -> None:
+        # Passive: it waits for nobody, and what a reader keeps from being copied now is copied later.
+        try:
+            self._checkpointer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.Error:
+            log.warning("checkpoint failed", exc_info=True)
+        self._wal_pages = 0
+
+
+def _told(fault: Exception) -> Exception:
+    """Return what a caller is told of a fault: of the disk's, only that it was the disk."""
+    if not isinstance(fault, _OF_THE_DISK):
+        return fault
+    told = StorageFailed()
+    told.__cause__ = fault
+    return told
+
+
+def _reason(fault: BaseException) -> str:
+    # A rollback under a savepoint hides why SQLite rolled back.
+    return str(fault.__context__ if isinstance(fault.__context__, apsw.Error) else fault)
+
+
+def _connect(path: Path) -> apsw.Connection:
+    connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(5000)
+    for name, value in (
+        ("journal_mode", "wal"),
+        ("synchronous", "full"),
+        ("fullfsync", True),  # macOS: fsync alone does not reach the platter there
+        ("foreign_keys", True),
+        ("wal_autocheckpoint", 0),
+    ):
+        connection.pragma(name, value)
+    return connection
+
+
+def _migrate(connection: apsw.Connection, path: Path) -> None:
+    steps = sorted(
+        (entry for entry in resources.files(__package__).joinpath("migrations").iterdir()
+         if entry.name.endswith(".sql")),
+        key=lambda entry: entry.name,
+    )  # fmt: skip
+    done = connection.pragma("user_version")
+    if done > len(steps):
+        raise InvalidConfig(
+            f"{path} was written by a newer version of this program (tables {done}, known {len(steps)}): "
+            "install that version again, or use another state folder"
+        )
+    for number, step in enumerate(steps[done:], start=done + 1):
+        with connection:
+            for _ in connection.execute(step.read_text(encoding="utf-8")):
+                pass
+            connection.pragma("user_version", number)

@@ -1,0 +1,220 @@
+"""envelopes on disk: the inbox of what was seen, the outbox of what is to be delivered"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lanmesh.model.delivery import Delivery, DeliveryState
+from lanmesh.model.envelope import Envelope, EnvelopeType, Mail, Message
+from lanmesh.model.ids import LocalId, Origin, PeerId, WireId
+from lanmesh.protocol import codec
+from lanmesh.store import tasks
+from lanmesh.store.database import Topic, Transaction
+
+_DELIVERY = "SELECT envelope, peer, task, state, attempts, due_at, expires_at, error, created_at FROM outbox "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """An envelope that was acted on before."""
+
+    digest: bytes
+    task: LocalId | None
+
+
+def receive(
+    tx: Transaction,
+    envelope: Envelope,
+    *,
+    origin: Origin,
+    digest: bytes,
+    now: float,
+    task: LocalId | None = None,
+) -> None:
+    """Note an envelope as seen, and keep the text of a message."""
+    text = envelope.payload.text if isinstance(envelope.payload, Message) else None
+    tx.run(
+        "INSERT INTO inbox (origin, wire_id, digest, type, sender, text, task, received_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        origin, envelope.id, digest, envelope.type, envelope.sender, text, task, now,
+    )  # fmt: skip
+
+
+def seen(tx: Transaction, origin: Origin, wire_id: WireId, sender: str | None = None) -> Seen | None:
+    """Return what is known of an envelope; `None` if it is new.
+
+    Args:
+        tx: The transaction.
+        origin: Who sent it.
+        wire_id: Its id.
+        sender: Count it only if it came under this name.
+    """
+    row = tx.row("SELECT digest, task, sender FROM inbox WHERE origin = ? AND wire_id = ?", origin, wire_id)
+    if row is None or (sender is not None and row[2] != sender):
+        return None
+    return Seen(digest=row[0], task=row[1])
+
+
+def messages(tx: Transaction, limit: int, *, unread: bool = False) -> list[Mail]:
+    """Return the latest messages, the oldest of them first."""
+    rows = tx.rows(
+        "SELECT seq, wire_id, origin, sender, text, received_at, read_at FROM inbox "
+        "WHERE type = ? AND (read_at IS NULL OR NOT ?) ORDER BY seq DESC LIMIT ?",
+        EnvelopeType.MESSAGE, unread, limit,
+    )  # fmt: skip
+    return [
+        Mail(
+            number=number,
+            id=wire_id,
+            origin=origin,
+            sender=sender,
+            text=text,
+            received_at=received,
+            read_at=read,
+        )
+        for number, wire_id, origin, sender, text, received, read in reversed(rows)
+    ]
+
+
+def count_unread(tx: Transaction) -> int:
+    """Return how many messages were not read yet."""
+    (number,) = tx.rows(
+        "SELECT count(*) FROM inbox WHERE type = ? AND read_at IS NULL", EnvelopeType.MESSAGE
+    )[0]
+    return int(number)
+
+
+def mark_read(tx: Transaction, numbers: Iterable[int], now: float) -> None:
+    """Note that messages were read; those read before keep their time."""
+    for number in numbers:
+        tx.run(
+            "UPDATE inbox SET read_at = ? WHERE seq = ? AND type = ? AND read_at IS NULL",
+            now, number, EnvelopeType.MESSAGE,
+        )  # fmt: skip
+
+
+def queue(tx: Transaction, delivery: Delivery) -> None:
+    """Put an envelope into the outbox.
+
+    Raises:
+        InvalidRequest: It would be larger than any node takes.
+    """
+    # With the most time left that it will ever tell of: what can be stored can be sent.
+    longest = replace(delivery.envelope, ttl_s=delivery.expires_at - delivery.created_at)
+    tx.run(
+        "INSERT INTO outbox (wire_id, peer, task, envelope, state, attempts, due_at, expires_at, error, "
+        "created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        delivery.envelope.id,
+        delivery.peer,
+        delivery.task,
+        codec.encode_envelope(longest),
+        delivery.state,
+        delivery.attempts,
+        delivery.due_at,
+        delivery.expires_at,
+        delivery.error,
+        delivery.created_at,
+    )
+    tx.announce(Topic.OUTBOX, delivery.peer)
+    tx.announce(Topic.OUTBOX)
+    _tell_task(tx, delivery, delivery.created_at)
+
+
+def save_delivery(tx: Transaction, delivery: Delivery, at: float) -> None:
+    """Keep a delivery as it is now, and tell the task that it is about."""
+    before = delivery_of(tx, delivery.envelope.id)
+    tx.run(
+        "UPDATE outbox SET state = ?, attempts = ?, due_at = ?, error = ? WHERE wire_id = ?",
+        delivery.state, delivery.attempts, delivery.due_at, delivery.error, delivery.envelope.id,
+    )  # fmt: skip
+    tx.announce(Topic.OUTBOX, delivery.peer)
+    if before is not None and _is_news(before, delivery):
+        _tell_task(tx, delivery, at)
+
+
+def _tell_task(tx: Transaction, delivery: Delivery, at: float) -> None:
+    if delivery.task is not None:
+        detail = f"{delivery.envelope.type} to {delivery.peer}"
+        if delivery.error:
+            detail = f"{detail}: {delivery.error}"
+        tasks.note(tx, delivery.task, f"delivery-{delivery.state}", at, detail)
+
+
+def _is_news(before: Delivery, after: Delivery) -> bool:
+    # A day of retries must not fill the task's history: of equal failures, the first is enough.
+    if after.state is DeliveryState.SENT:
+        return after.attempts == 1
+    return after.due_at is None or after.error != before.error
+
+
+def delivery_of(tx: Transaction, wire_id: WireId) -> Delivery | None:
+    """Return the delivery of an envelope; `None` if it was never queued."""
+    row = tx.row(_DELIVERY + "WHERE wire_id = ?", wire_id)
+    return None if row is None else _delivery(row)
+
+
+def latest_of_task(tx: Transaction, task: LocalId) -> Delivery | None:
+    """Return the latest delivery that is about a task; `None` if there is none."""
+    row = tx.row(_DELIVERY + "WHERE task = ? ORDER BY seq DESC LIMIT 1", task)
+    return None if row is None else _delivery(row)
+
+
+def due(tx: Transaction, peer: PeerId, now: float, limit: int) -> list[Delivery]:
+    """Return what is to be sent to a peer now, what was said first coming first."""
+    rows = tx.rows(
+        _DELIVERY + "WHERE peer = ? AND due_at <= ? AND state <> ? ORDER BY seq LIMIT ?",
+        peer, now, DeliveryState.SENT, limit,
+    )  # fmt: skip
+    return [_delivery(row) for row in rows]
+
+
+def next_due(tx: Transaction, peer: PeerId) -> float | None:
+    """Return when something is to be sent to a peer; `None` if nothing waits."""
+    row = tx.row(
+        "SELECT min(due_at) FROM outbox WHERE peer = ? AND due_at IS NOT NULL AND state <> ?",
+        peer, DeliveryState.SENT,
+    )  # fmt: skip
+    return None if row is None else row[0]
+
+
+def hasten(tx: Transaction, peer: PeerId, now: float) -> None:
+    """Have all that waits for a peer tried now."""
+    tx.run(
+        "UPDATE outbox SET due_at = ? WHERE peer = ? AND due_at > ? AND state <> ?",
+        now, peer, now, DeliveryState.SENT,
+    )  # fmt: skip
+
+
+def peers_with_mail(tx: Transaction) -> list[PeerId]:
+    """Return the peers for which something waits."""
+    return [PeerId(peer) for (peer,) in tx.rows("SELECT DISTINCT peer FROM outbox WHERE due_at IS NOT NULL")]
+
+
+def in_flight(tx: Transaction) -> list[Delivery]:
+    """Return what was being sent; at start: when the earlier boot ended."""
+    return [_delivery(row) for row in tx.rows(_DELIVERY + "WHERE state = ?", DeliveryState.SENT)]
+
+
+def count_waiting(tx: Transaction, peer: PeerId | None = None) -> int:
+    """Return how many envelopes wait for a peer, or for all."""
+    if peer is None:
+        rows = tx.rows("SELECT count(*) FROM outbox WHERE due_at IS NOT NULL")
+    else:
+        rows = tx.rows("SELECT count(*) FROM outbox WHERE due_at IS NOT NULL AND peer = ?", peer)
+    return int(rows[0][0])
+
+
+def _delivery(row: tuple[Any, ...]) -> Delivery:
+    body, peer, task, state, attempts, due_at, expires_at, error, created_at = row
+    envelope, _ = codec.decode_envelope(body)
+    return Delivery(
+        envelope=replace(envelope, ttl_s=None),
+        peer=PeerId(peer),
+        task=task,
+        state=DeliveryState(state),
+        attempts=attempts,
+        due_at=due_at,
+        expires_at=expires_at,
+        error=error,
+        created_at=created_at,
+    )

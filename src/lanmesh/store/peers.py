@@ -1,0 +1,71 @@
+"""peers on disk: what came of talking to each, its last profile, and what the owner decided"""
+
+from lanmesh.model.ids import PeerId
+from lanmesh.model.peer import Contact
+from lanmesh.store.database import Topic, Transaction
+
+
+def contact(tx: Transaction, peer: PeerId) -> Contact:
+    """Return what came of talking to a peer; an empty record for one never talked to."""
+    row = tx.row("SELECT heard_at, reached_at, failed_at, error FROM peers WHERE id = ?", peer)
+    if row is None:
+        return Contact()
+    heard_at, reached_at, failed_at, error = row
+    return Contact(heard_at=heard_at, reached_at=reached_at, failed_at=failed_at, error=error)
+
+
+def heard(tx: Transaction, peer: str, now: float) -> None:
+    """Note that a peer sent something: so it can be reached again."""
+    tx.run(
+        "INSERT INTO peers (id, heard_at) VALUES (?, ?) "
+        "ON CONFLICT DO UPDATE SET heard_at = excluded.heard_at",
+        peer, now,
+    )  # fmt: skip
+    tx.announce(Topic.CONTACT, peer)
+
+
+def reached(tx: Transaction, peer: PeerId, now: float) -> None:
+    """Note that a peer answered."""
+    tx.run(
+        "INSERT INTO peers (id, reached_at) VALUES (?, ?) "
+        "ON CONFLICT DO UPDATE SET reached_at = excluded.reached_at, error = NULL",
+        peer, now,
+    )  # fmt: skip
+
+
+def missed(tx: Transaction, peer: PeerId, now: float, error: str) -> None:
+    """Note that a peer did not answer, and why."""
+    tx.run(
+        "INSERT INTO peers (id, failed_at, error) VALUES (?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET failed_at = excluded.failed_at, error = excluded.error",
+        peer, now, error,
+    )  # fmt: skip
+
+
+def keep_profile(tx: Transaction, peer: PeerId, profile: bytes, now: float) -> None:
+    """Keep the profile that a peer showed, as it came."""
+    tx.run(
+        "INSERT INTO peers (id, profile, profile_at) VALUES (?, ?, ?) "
+        "ON CONFLICT DO UPDATE SET profile = excluded.profile, profile_at = excluded.profile_at",
+        peer, profile, now,
+    )  # fmt: skip
+
+
+def profile(tx: Transaction, peer: PeerId) -> tuple[bytes, float] | None:
+    """Return the profile that a peer last showed, and when; `None` if it never did."""
+    row = tx.row("SELECT profile, profile_at FROM peers WHERE id = ? AND profile IS NOT NULL", peer)
+    return None if row is None else (row[0], row[1])
+
+
+def setting(tx: Transaction, key: str) -> str | None:
+    """Return what the owner decided at run time; `None` if nothing."""
+    row = tx.row("SELECT value FROM settings WHERE key = ?", key)
+    return None if row is None else str(row[0])
+
+
+def decide(tx: Transaction, key: str, value: str) -> None:
+    """Keep what the owner decided."""
+    tx.run(
+        "INSERT INTO settings (key, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
+        key, value,
+    )  # fmt: skip

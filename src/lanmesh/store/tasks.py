@@ -1,0 +1,263 @@
+"""tasks on disk, with everything that ever happened to each"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from lanmesh.errors import InvalidRequest, TaskNotFound
+from lanmesh.model import ids
+from lanmesh.model.ids import SELF, LocalId, Origin, PeerId, WireId
+from lanmesh.model.profile import TaskCounts
+from lanmesh.model.task import Chain, Task, TaskError, TaskMode, TaskState, WaitingFor
+from lanmesh.store.database import Topic, Transaction
+
+_COLUMNS = (
+    "local_id, wire_id, origin, peer, description, mode, timeout_s, reply_key, parent, root_id, path, hops, "
+    "state, waiting_for, needs_approval, attempt, boot, repeatable, result, truncated, error_code, "
+    "error_detail, version, seen_version, created_at, started_at, finished_at"
+)
+_INSERT = f"INSERT INTO tasks ({_COLUMNS}) VALUES ({', '.join('?' * (_COLUMNS.count(',') + 1))})"  # noqa: S608  # constants
+_SELECT = f"SELECT {_COLUMNS} FROM tasks "  # noqa: S608  # constants
+_SUMMARY = _SELECT.replace(" description,", " substr(description, 1, 500),").replace(
+    " result,", " substr(result, 1, 500),"
+)
+_CHANGING = (
+    "state", "waiting_for", "attempt", "boot", "repeatable", "result", "truncated", "error_code",
+    "error_detail", "version", "seen_version", "started_at", "finished_at",
+)  # fmt: skip
+_UPDATE = f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in _CHANGING)} WHERE local_id = ?"  # noqa: S608
+
+_LONGEST_NAME = 128
+_SHORTEST_NAME = 4
+"""Characters of a local id that must at least be given."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened to a task."""
+
+    version: int
+    at: float
+    event: str
+    state: str
+    detail: str
+
+
+def insert(tx: Transaction, task: Task, detail: str = "") -> None:
+    """Keep a new task; its (origin, wire id) must not be there yet."""
+    row = _row(task)
+    tx.run(_INSERT, *(row[name] for name in _COLUMNS.split(", ")))
+    _note(tx, task, "submit", task.created_at, detail)
+
+
+def save(tx: Transaction, task: Task, event: str, at: float, detail: str = "") -> None:
+    """Keep a task as it is now, and that this happened to it."""
+    row = _row(task)
+    tx.run(_UPDATE, *(row[name] for name in _CHANGING), task.local_id)
+    _note(tx, task, event, at, detail)
+
+
+def note(tx: Transaction, local_id: LocalId, event: str, at: float, detail: str) -> None:
+    """Keep that something happened to a task which leaves its state as it is."""
+    tx.run("UPDATE tasks SET version = version + 1 WHERE local_id = ?", local_id)
+    _note(tx, get(tx, local_id), event, at, detail)
+
+
+def get(tx: Transaction, local_id: LocalId) -> Task:
+    """Return a task by its local id.
+
+    Raises:
+        TaskNotFound: There is none.
+    """
+    row = tx.row(_SELECT + "WHERE local_id = ?", local_id)
+    if row is None:
+        raise TaskNotFound(f"no task {ids.quoted(ids.short(local_id))} on this node")
+    return _task(row)
+
+
+def of_origin(tx: Transaction, origin: Origin, identifier: str) -> Task | None:
+    """Return an origin's task by its wire id or its local id; `None` if that origin has none."""
+    row = tx.row(_SELECT + "WHERE origin = ? AND wire_id = ?", origin, identifier) or tx.row(
+        _SELECT + "WHERE local_id = ? AND origin = ?", identifier, origin
+    )
+    return None if row is None else _task(row)
+
+
+def named(tx: Transaction, name: str) -> Task:
+    """Return the task that its owner means by an id, ours or the asker's, or by the beginning of one.
+
+    Our own id, whole, always wins: askers choose theirs, and may choose one that looks like ours.
+
+    Raises:
+        TaskNotFound: There is none.
+        InvalidRequest: There are several.
+    """
+    row = tx.row(_SELECT + "WHERE local_id = ?", name)
+    if row is not None:
+        return _task(row)
+    rows: list[tuple[Any, ...]] = []
+    if len(name) <= _LONGEST_NAME:
+        beginning = name.lower() if len(name) >= _SHORTEST_NAME and name.isalnum() else "\0"
+        rows = tx.rows(
+            _SELECT + "WHERE wire_id = ?1 OR local_id GLOB ?2 OR wire_id GLOB ?2 LIMIT 2",
+            name,
+            f"{beginning}*",
+        )
+    if not rows:
+        raise TaskNotFound(f"no task {ids.quoted(name)} on this node; `lanmesh tasks` lists them")
+    if len(rows) > 1:
+        raise InvalidRequest(f"{ids.quoted(name)} means more than one task: give the whole id")
+    return _task(rows[0])
+
+
+def next_runnable(tx: Transaction) -> Task | None:
+    """Return the oldest task that only waits to be run; `None` if there is none."""
+    row = tx.row(
+        _SELECT + "WHERE state = ? AND waiting_for IS NULL AND origin <> ? ORDER BY seq LIMIT 1",
+        TaskState.SUBMITTED, SELF,
+    )  # fmt: skip
+    return None if row is None else _task(row)
+
+
+def claimed_by(tx: Transaction, boot: str) -> list[Task]:
+    """Return the tasks whose claim one boot of this node holds."""
+    rows = tx.rows(_SELECT + "WHERE state = ? AND origin <> ? AND boot = ?", TaskState.WORKING, SELF, boot)
+    return [_task(row) for row in rows]
+
+
+def claimed_by_others(tx: Transaction, boot: str) -> list[Task]:
+    """Return the tasks whose claim an earlier boot of this node holds."""
+    rows = tx.rows(
+        _SELECT + "WHERE state = ? AND origin <> ? AND boot IS NOT ?", TaskState.WORKING, SELF, boot
+    )
+    return [_task(row) for row in rows]
+
+
+def page(tx: Transaction, limit: int, state: TaskState | None = None) -> list[Task]:
+    """Return the latest tasks, the newest first, with the beginnings of their texts only."""
+    if state is None:
+        rows = tx.rows(_SUMMARY + "ORDER BY seq DESC LIMIT ?", limit)
+    else:
+        rows = tx.rows(_SUMMARY + "WHERE state = ? ORDER BY seq DESC LIMIT ?", state, limit)
+    return [_task(row) for row in rows]
+
+
+def waiting(tx: Transaction) -> int:
+    """Return how many tasks wait here to be run or approved."""
+    (number,) = tx.rows(
+        "SELECT count(*) FROM tasks WHERE state = ? AND origin <> ?", TaskState.SUBMITTED, SELF
+    )[0]
+    return int(number)
+
+
+def approvals(tx: Transaction) -> int:
+    """Return how many tasks wait for their owner's word."""
+    (number,) = tx.rows(
+        "SELECT count(*) FROM tasks WHERE state = ? AND waiting_for = ? AND origin <> ?",
+        TaskState.SUBMITTED, WaitingFor.APPROVAL, SELF,
+    )[0]  # fmt: skip
+    return int(number)
+
+
+def counts(tx: Transaction) -> TaskCounts:
+    """Return what this node has to do, and has done for others."""
+    by_state = dict(tx.rows("SELECT state, count(*) FROM tasks WHERE origin <> ? GROUP BY state", SELF))
+    (mean,) = tx.rows(
+        "SELECT avg(finished_at - started_at) FROM tasks WHERE state = ? AND origin <> ?",
+        TaskState.COMPLETED, SELF,
+    )[0]  # fmt: skip
+    return TaskCounts(
+        running=by_state.get(TaskState.WORKING, 0),
+        waiting=by_state.get(TaskState.SUBMITTED, 0),
+        done=by_state.get(TaskState.COMPLETED, 0),
+        failed=by_state.get(TaskState.FAILED, 0),
+        mean_s=mean,
+    )
+
+
+def events(tx: Transaction, local_id: LocalId) -> list[Event]:
+    """Return everything that happened to a task, in order."""
+    rows = tx.rows(
+        "SELECT version, at, event, state, detail FROM task_events WHERE local_id = ? ORDER BY seq",
+        local_id,
+    )
+    return [
+        Event(version=version, at=at, event=event, state=state, detail=detail)
+        for version, at, event, state, detail in rows
+    ]
+
+
+def _note(tx: Transaction, task: Task, event: str, at: float, detail: str) -> None:
+    tx.run(
+        "INSERT INTO task_events (local_id, version, at, event, state, detail) VALUES (?, ?, ?, ?, ?, ?)",
+        task.local_id, task.version, at, event, task.state, detail,
+    )  # fmt: skip
+    tx.announce(Topic.TASK, task.local_id)
+    if task.state is TaskState.SUBMITTED and task.waiting_for is None and not task.asked:
+        tx.announce(Topic.RUNNABLE)
+
+
+def _row(task: Task) -> dict[str, Any]:
+    return {
+        "local_id": task.local_id,
+        "wire_id": task.wire_id,
+        "origin": task.origin,
+        "peer": task.peer,
+        "description": task.description,
+        "mode": task.mode,
+        "timeout_s": task.timeout_s,
+        "reply_key": task.reply_key,
+        "parent": task.parent,
+        "root_id": task.chain.root_id,
+        "path": ",".join(task.chain.path),
+        "hops": task.chain.hops,
+        "state": task.state,
+        "waiting_for": task.waiting_for,
+        "needs_approval": int(task.needs_approval),
+        "attempt": task.attempt,
+        "boot": task.boot,
+        "repeatable": int(task.repeatable),
+        "result": task.result,
+        "truncated": int(task.truncated),
+        "error_code": None if task.error is None else task.error.code,
+        "error_detail": None if task.error is None else task.error.detail,
+        "version": task.version,
+        "seen_version": task.seen_version,
+        "created_at": task.created_at,
+        "started_at": task.started_at,
+        "finished_at": task.finished_at,
+    }
+
+
+def _task(row: tuple[Any, ...]) -> Task:
+    at = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    code = at["error_code"]
+    return Task(
+        local_id=LocalId(at["local_id"]),
+        wire_id=WireId(at["wire_id"]),
+        origin=Origin(at["origin"]),
+        peer=at["peer"],
+        description=at["description"],
+        mode=TaskMode(at["mode"]),
+        timeout_s=at["timeout_s"],
+        reply_key=at["reply_key"],
+        parent=at["parent"],
+        chain=Chain(
+            root_id=WireId(at["root_id"]),
+            path=tuple(PeerId(name) for name in at["path"].split(",") if name),
+            hops=at["hops"],
+        ),
+        state=TaskState(at["state"]),
+        waiting_for=None if at["waiting_for"] is None else WaitingFor(at["waiting_for"]),
+        needs_approval=bool(at["needs_approval"]),
+        attempt=at["attempt"],
+        boot=at["boot"],
+        repeatable=bool(at["repeatable"]),
+        result=at["result"],
+        truncated=bool(at["truncated"]),
+        error=None if code is None else TaskError(code=code, detail=at["error_detail"] or ""),
+        version=at["version"],
+        seen_version=at["seen_version"],
+        created_at=at["created_at"],
+        started_at=at["started_at"],
+        finished_at=at["finished_at"],
+    )
