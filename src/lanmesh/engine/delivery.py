@@ -1,0 +1,218 @@
+"""carry the outbox to peers until each envelope is acknowledged"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+
+from lanmesh.engine import reports
+from lanmesh.engine.events import Events, heard
+from lanmesh.engine.ports import Clock, PeerLink, Random
+from lanmesh.engine.retry import pause
+from lanmesh.errors import AnswerLost, MeshError, PeerUnreachable, StorageFailed, TooBusy
+from lanmesh.model.delivery import Delivery, DeliveryEvent, DeliveryState
+from lanmesh.model.envelope import EnvelopeType
+from lanmesh.model.ids import PeerId, short
+from lanmesh.model.task import Failure, Task, TaskReport, failed, rejected
+from lanmesh.store import mail, peers, tasks
+from lanmesh.store.database import Change, Database, Topic, Transaction
+
+log = logging.getLogger(__name__)
+
+IN_FLIGHT = 8
+"""Envelopes under way to one peer at a time."""
+
+
+class Deliveries:
+    """Sends what the outbox holds. Each peer has a lane of its own, so a dead one holds up no other."""
+
+    def __init__(
+        self, *, database: Database, events: Events, clock: Clock, chance: Random, link: PeerLink
+    ) -> None:
+        """Send over a link."""
+        self._database = database
+        self._events = events
+        self._clock = clock
+        self._chance = chance
+        self._link = link
+
+    async def recover(self) -> None:
+        """Settle what an earlier boot was sending when it ended: it may have arrived, so it is sent again."""
+
+        def change(tx: Transaction) -> None:
+            for delivery in mail.in_flight(tx):
+                lost = delivery.after(
+                    DeliveryEvent.LOSE, due_at=self._clock.now(), error="this node ended while it was sent"
+                )
+                mail.save_delivery(tx, lost, self._clock.now())
+
+        await self._database.write(change)
+
+    async def run(self) -> None:
+        """Open a lane for every peer that has mail, until cancelled."""
+        lanes: set[PeerId] = set()
+        async with asyncio.TaskGroup() as group:
+            with self._events.watch(Change(Topic.OUTBOX)) as changed:
+                while True:
+                    changed.clear()
+                    for peer in mail.peers_with_mail(self._database.read):
+                        if peer not in lanes:
+                            lanes.add(peer)
+                            group.create_task(self._lane(peer))
+                    await changed.wait()
+
+    async def _lane(self, peer: PeerId) -> None:
+        failures = 0
+        with (
+            self._events.watch(Change(Topic.OUTBOX, peer)) as queued,
+            self._events.watch(Change(Topic.CONTACT, peer)) as contact,
+        ):
+            while True:
+                queued.clear()
+                if failures and contact.is_set():
+                    contact.clear()
+                    await self._database.write(lambda tx: mail.hasten(tx, peer, self._clock.now()))
+                now = self._clock.now()
+                batch = mail.due(self._database.read, peer, now, 1 if failures else IN_FLIGHT)
+                if not batch:
+                    due_at = mail.next_due(self._database.read, peer)
+                    if due_at is None:
+                        await queued.wait()
+                    else:
+                        await heard(self._clock, contact if failures else queued, due_at - now)
+                    continue
+                contact.clear()
+                answers = await asyncio.gather(*(self._try(delivery) for delivery in batch))
+                if True in answers:
+                    failures = 0
+                elif False in answers:
+                    failures += 1
+                    # Only word from the peer itself cuts this short: new mail for it changes nothing.
+                    await heard(self._clock, contact, pause(failures, self._chance.uniform()))
+
+    async def _try(self, delivery: Delivery) -> bool | None:
+        try:
+            return await self._attempt(delivery)
+        except StorageFailed:
+            return False  # nothing was sent: what cannot be noted is not done
+
+    async def _attempt(self, delivery: Delivery) -> bool | None:
+        """Try one delivery once, and record what came of it.
+
+        Return whether the peer answered; `None` if it was not asked.
+        """
+        now = self._clock.now()
+        if now >= delivery.expires_at:
+            if await self._database.write(self._expired(delivery)):
+                self._log(logging.WARNING, "envelope expired", delivery)
+            return None
+        sent = await self._database.write(
+            lambda tx: _advance(tx, delivery, DeliveryEvent.SEND, now, due_at=now, error=delivery.error)
+        )
+        if sent is None:
+            return None
+        try:
+            report = await self._link.send(sent.peer, replace(sent.envelope, ttl_s=sent.expires_at - now))
+        except (PeerUnreachable, TooBusy, AnswerLost) as fault:
+            await self._record(self._missed(delivery, sent, fault))
+            return isinstance(fault, TooBusy)
+        except MeshError as fault:
+            await self._record(self._refused(sent, fault))
+            self._log(logging.WARNING, "envelope refused", sent, why=fault.code)
+        except Exception as fault:  # a bug of ours must not hold up what else waits
+            log.exception("attempt broke", extra={"envelope": short(delivery.envelope.id)})
+            broken = AnswerLost(f"the attempt broke here: {type(fault).__name__}")
+            await self._record(self._missed(delivery, sent, broken))
+            return False
+        else:
+            await self._record(self._acknowledged(sent, report))
+            self._log(logging.INFO, "envelope delivered", sent)
+        return True
+
+    async def _record(self, change: Callable[[Transaction], None]) -> None:
+        await self._database.insist(change, self._clock.sleep)
+
+    def _log(self, level: int, event: str, delivery: Delivery, **more: str) -> None:
+        about = {"envelope": short(delivery.envelope.id), "type": delivery.envelope.type}
+        log.log(level, event, extra={**about, "peer": delivery.peer, **more})
+
+    def _missed(self, before: Delivery, sent: Delivery, fault: MeshError) -> Callable[[Transaction], None]:
+        # One lost answer leaves its mark: from then on nobody knows, until the peer says so.
+        lost = isinstance(fault, AnswerLost) or before.state is DeliveryState.UNKNOWN
+        event = DeliveryEvent.LOSE if lost else DeliveryEvent.POSTPONE
+        now = self._clock.now()
+        wait_s = max(pause(sent.attempts, self._chance.uniform()), fault.retry_after_s or 0.0)
+
+        def change(tx: Transaction) -> None:
+            due_at = min(now + wait_s, sent.expires_at)
+            _advance(tx, sent, event, now, due_at=due_at, error=fault.detail)
+            if isinstance(fault, TooBusy):
+                peers.reached(tx, sent.peer, now)
+            else:
+                peers.missed(tx, sent.peer, now, fault.detail)
+
+        return change
+
+    def _refused(self, sent: Delivery, fault: MeshError) -> Callable[[Transaction], None]:
+        def change(tx: Transaction) -> None:
+            now = self._clock.now()
+            _advance(tx, sent, DeliveryEvent.REFUSE, now, error=fault.detail)
+            peers.reached(tx, sent.peer, now)
+            if (task := _task_of(tx, sent)) is not None:
+                reports.presume(
+                    tx, task, rejected(Failure.REFUSED, f"{sent.peer} refused it: {fault.detail}"), now
+                )
+
+        return change
+
+    def _acknowledged(self, sent: Delivery, report: TaskReport | None) -> Callable[[Transaction], None]:
+        def change(tx: Transaction) -> None:
+            now = self._clock.now()
+            _advance(tx, sent, DeliveryEvent.ACKNOWLEDGE, now)
+            peers.reached(tx, sent.peer, now)
+            if report is not None and (task := _task_of(tx, sent)) is not None:
+                reports.record(tx, task, report, now)
+
+        return change
+
+    def _expired(self, delivery: Delivery) -> Callable[[Transaction], bool]:
+        def change(tx: Transaction) -> bool:
+            now = self._clock.now()
+            after = _advance(tx, delivery, DeliveryEvent.EXPIRE, now, error=delivery.error)
+            if after is None or after.state is not DeliveryState.EXPIRED:
+                return False  # the peer may have it: what becomes of the task is not for us to say
+            if (task := _task_of(tx, delivery)) is not None:
+                last = delivery.error or "it was never tried"
+                why = f"{delivery.peer} could not be reached in time; last: {last}"
+                reports.presume(tx, task, failed(Failure.EXPIRED, why), now)
+            return True
+
+        return change
+
+
+def _advance(
+    tx: Transaction,
+    delivery: Delivery,
+    event: DeliveryEvent,
+    at: float,
+    *,
+    due_at: float | None = None,
+    error: str | None = None,
+) -> Delivery | None:
+    """Record what happened to a delivery, and return it as it is then.
+
+    `None` if something else has happened to it meanwhile, as when a peer's own report settled it.
+    """
+    current = mail.delivery_of(tx, delivery.envelope.id)
+    if current is None or (current.state, current.attempts) != (delivery.state, delivery.attempts):
+        return None
+    after = current.after(event, due_at=due_at, error=error)
+    mail.save_delivery(tx, after, at)
+    return after
+
+
+def _task_of(tx: Transaction, delivery: Delivery) -> Task | None:
+    """Return the asked task whose request this delivery carries; `None` for any other envelope."""
+    if delivery.task is None or delivery.envelope.type is not EnvelopeType.TASK:
+        return None
+    return tasks.get(tx, delivery.task)

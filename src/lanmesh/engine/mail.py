@@ -1,0 +1,102 @@
+"""the room of mail: messages to peers and from them"""
+
+from collections.abc import Iterable
+
+from lanmesh.engine import admission
+from lanmesh.engine.callers import Caller
+from lanmesh.engine.events import Events, heard
+from lanmesh.engine.peers import Peers
+from lanmesh.engine.ports import Clock, Random
+from lanmesh.errors import InvalidRequest
+from lanmesh.model import ids
+from lanmesh.model.delivery import TRANSITIONS, TTL_S, Delivery, DeliveryState
+from lanmesh.model.envelope import Envelope, Mail, Message
+from lanmesh.model.ids import WireId
+from lanmesh.protocol import codec
+from lanmesh.store import mail
+from lanmesh.store.database import Change, Database, Topic, Transaction
+
+
+class Mailroom:
+    """Sends messages and keeps those that arrive."""
+
+    def __init__(
+        self, *, database: Database, events: Events, clock: Clock, chance: Random, peers: Peers
+    ) -> None:
+        """Begin."""
+        self._database = database
+        self._events = events
+        self._clock = clock
+        self._chance = chance
+        self._peers = peers
+
+    async def send(self, peer: str, text: str, *, wait_s: float = 0.0) -> Delivery:
+        """Say something to a peer; it is stored, and on its way, when this returns.
+
+        Args:
+            peer: The name of a configured peer.
+            text: What to say.
+            wait_s: How long to wait for the peer to have it, or to refuse it.
+
+        Raises:
+            PeerNotFound: There is no such peer.
+            InvalidRequest: The text is blank or too large.
+        """
+        target = self._peers.configured(peer).id
+        if not text.strip():
+            raise InvalidRequest("the message is blank")
+        now = self._clock.now()
+        envelope = Envelope(
+            id=WireId(ids.local_id(self._chance.bytes(16))),
+            sender=self._peers.me,
+            recipient=target,
+            timestamp_ms=codec.milliseconds(now) or 0,
+            payload=Message(text=text),
+        )
+        delivery = Delivery(
+            envelope=envelope, peer=target, due_at=now, expires_at=now + TTL_S, created_at=now
+        )
+        await self._database.write(lambda tx: mail.queue(tx, delivery))
+        return await self._settled(delivery, wait_s)
+
+    async def receive(self, caller: Caller, envelope: Envelope, digest: bytes) -> WireId:
+        """Take a message; it is stored when this returns. A repeat changes nothing.
+
+        Raises:
+            NotAllowed: It speaks in another's name.
+            IdConflict: Its id was used before for something else.
+        """
+        self._peers.check_sender(caller, envelope)
+        if not isinstance(envelope.payload, Message):
+            raise InvalidRequest(f"a {envelope.type} envelope does not belong here")
+        now = self._clock.now()
+
+        def change(tx: Transaction) -> None:
+            if admission.already_seen(tx, caller, envelope, digest) is None:
+                mail.receive(tx, envelope, origin=caller.origin, digest=digest, now=now)
+                self._peers.note_contact(tx, envelope.sender)
+
+        await self._database.write(change)
+        return envelope.id
+
+    def inbox(self, limit: int, *, unread: bool = False) -> list[Mail]:
+        """Return the latest messages, the oldest of them first."""
+        return mail.messages(self._database.read, limit, unread=unread)
+
+    async def mark_read(self, numbers: Iterable[int]) -> None:
+        """Note that messages were read; unknown numbers are passed over."""
+        chosen = list(numbers)
+        await self._database.write(lambda tx: mail.mark_read(tx, chosen, self._clock.now()))
+
+    async def _settled(self, delivery: Delivery, wait_s: float) -> Delivery:
+        deadline = self._clock.monotonic() + wait_s
+        over = {state for state, moves in TRANSITIONS.items() if not moves}
+        with self._events.watch(Change(Topic.OUTBOX, delivery.peer)) as changed:
+            while True:
+                changed.clear()
+                now = mail.delivery_of(self._database.read, delivery.envelope.id) or delivery
+                left_s = deadline - self._clock.monotonic()
+                tried = now.attempts > 0 and now.state is not DeliveryState.SENT
+                if now.state in over or tried or left_s <= 0:
+                    return now
+                await heard(self._clock, changed, left_s)

@@ -1,0 +1,72 @@
+"""the one door, as three rooms: node.tasks, node.mail, node.peers"""
+
+from dataclasses import dataclass
+
+from lanmesh.engine.callers import Caller, identify
+from lanmesh.engine.mail import Mailroom
+from lanmesh.engine.peers import Peers
+from lanmesh.engine.ports import Clock, Tokens
+from lanmesh.engine.tasks import Tasks
+from lanmesh.store import mail, tasks
+from lanmesh.store.database import Database
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Numbers:
+    """How much there is of what the owner may want to look at."""
+
+    running: int
+    waiting: int
+    approvals: int
+    unread: int
+    queued: int
+
+
+class Node:
+    """This node, for whoever speaks to it: all faces call it, and nothing else."""
+
+    def __init__(
+        self,
+        *,
+        tasks: Tasks,
+        mail: Mailroom,
+        peers: Peers,
+        tokens: Tokens,
+        clock: Clock,
+        database: Database,
+        version: str,
+    ) -> None:
+        """Open the rooms."""
+        self.tasks = tasks
+        self.mail = mail
+        self.peers = peers
+        self.version = version
+        self._tokens = tokens
+        self._clock = clock
+        self._database = database
+        self._started_at = clock.monotonic()
+
+    @property
+    def uptime_s(self) -> float:
+        """Seconds since it started."""
+        return self._clock.monotonic() - self._started_at
+
+    def identify(self, token: str | None) -> Caller:
+        """Return who presents a token.
+
+        Raises:
+            NotAuthenticated: There is no token, or nobody has it.
+        """
+        return identify(token, self._tokens.inbound())
+
+    def numbers(self) -> Numbers:
+        """Return how much waits here."""
+        read = self._database.read
+        counts = tasks.counts(read)
+        return Numbers(
+            running=counts.running,
+            waiting=counts.waiting,
+            approvals=tasks.approvals(read),
+            unread=mail.count_unread(read),
+            queued=mail.count_waiting(read),
+        )

@@ -1,0 +1,174 @@
+"""the room of peers: who they are, what they offer, what this node tells of itself"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from lanmesh.engine import admission
+from lanmesh.engine.callers import Caller
+from lanmesh.engine.ports import Clock, Machine, PeerLink, Tokens
+from lanmesh.errors import MeshError, PeerNotFound
+from lanmesh.model import ids
+from lanmesh.model.envelope import Envelope
+from lanmesh.model.ids import PeerId
+from lanmesh.model.peer import Contact, Peer
+from lanmesh.model.profile import Identity, Profile
+from lanmesh.model.task import AcceptMode
+from lanmesh.store import mail, peers, tasks
+from lanmesh.store.database import Database, Transaction
+
+_ACCEPT_MODE = "accept-mode"
+_CONFIGURED_MODE = "accept-mode-configured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerState:
+    """A configured peer, and how things stand with it."""
+
+    peer: Peer
+    contact: Contact
+    has_token: bool
+    queued: int
+    """Envelopes that wait for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerProfile:
+    """A peer's profile as it came, and when."""
+
+    body: bytes
+    seen_at: float
+    error: str | None = None
+    """Why it is not fresh; `None` if it is."""
+
+
+class Peers:
+    """The nodes that the owner has configured, and this node as they see it."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        link: PeerLink,
+        machine: Machine,
+        tokens: Tokens,
+        identity: Identity,
+        configured: Mapping[PeerId, Peer],
+        with_own_token: frozenset[PeerId],
+        version: str,
+    ) -> None:
+        """Present this node under an identity to the configured peers."""
+        self._database = database
+        self._clock = clock
+        self._link = link
+        self._machine = machine
+        self._tokens = tokens
+        self._identity = identity
+        self._configured = configured
+        self._with_own_token = with_own_token
+        self._version = version
+
+    @property
+    def me(self) -> PeerId:
+        """The name of this node."""
+        return self._identity.id
+
+    def configured(self, name: str) -> Peer:
+        """Return a peer by its name.
+
+        Raises:
+            PeerNotFound: There is none of that name.
+        """
+        peer = self._configured.get(PeerId(name))
+        if peer is None:
+            near = difflib.get_close_matches(name, self._configured, n=1)
+            known = (
+                f'did you mean "{near[0]}"?'
+                if near
+                else f"known: {', '.join(self._configured) or 'none yet'}"
+            )
+            raise PeerNotFound(f"no peer {ids.quoted(name)} is configured; {known}")
+        return peer
+
+    def all(self) -> list[PeerState]:
+        """Return all configured peers, in the order of the configuration."""
+        read = self._database.read
+        return [
+            PeerState(
+                peer=peer,
+                contact=peers.contact(read, peer.id),
+                has_token=self._tokens.outbound(peer.id) is not None,
+                queued=mail.count_waiting(read, peer.id),
+            )
+            for peer in self._configured.values()
+        ]
+
+    async def profile(self, name: str) -> PeerProfile:
+        """Return a peer's profile: fresh if it answers, else the one it last showed.
+
+        Raises:
+            PeerNotFound: There is no such peer.
+            PeerUnreachable: It does not answer, and never showed one; so too `AnswerLost`.
+        """
+        peer = self.configured(name).id
+        try:
+            body = await self._link.profile(peer)
+        except MeshError as fault:
+            if not fault.retryable:
+                raise
+            detail = fault.detail
+            await self._database.write(lambda tx: peers.missed(tx, peer, self._clock.now(), detail))
+            last = peers.profile(self._database.read, peer)
+            if last is None:
+                raise
+            return PeerProfile(body=last[0], seen_at=last[1], error=detail)
+        now = self._clock.now()
+        await self._database.write(self._keeping(peer, body, now))
+        return PeerProfile(body=body, seen_at=now)
+
+    def own_profile(self) -> Profile:
+        """Return what this node tells its peers of itself now."""
+        read = self._database.read
+        return Profile(
+            identity=self._identity,
+            hardware=self._machine.hardware(),
+            load=self._machine.load(),
+            tasks=tasks.counts(read),
+            accept_mode=self.accept_mode(read),
+            node_version=self._version,
+        )
+
+    def accept_mode(self, tx: Transaction | None = None) -> AcceptMode:
+        """Return what the owner wants done with tasks that arrive."""
+        return AcceptMode(peers.setting(tx or self._database.read, _ACCEPT_MODE) or AcceptMode.AUTO)
+
+    async def accept(self, mode: AcceptMode) -> None:
+        """Decide what is done with tasks from now on; holds until the configured mode changes."""
+        await self._database.write(lambda tx: peers.decide(tx, _ACCEPT_MODE, mode))
+
+    async def configure(self, mode: AcceptMode) -> None:
+        """Take the configured accept mode, if it is another than at the last start."""
+
+        def change(tx: Transaction) -> None:
+            if peers.setting(tx, _CONFIGURED_MODE) != mode:
+                peers.decide(tx, _CONFIGURED_MODE, mode)
+                peers.decide(tx, _ACCEPT_MODE, mode)
+
+        await self._database.write(change)
+
+    def check_sender(self, caller: Caller, envelope: Envelope) -> None:
+        """Check what an envelope says of its sender and recipient; see `admission.check_sender`."""
+        admission.check_sender(caller, envelope, self.me, self._with_own_token)
+
+    def note_contact(self, tx: Transaction, sender: str) -> None:
+        """Note that something came under a peer's name; what waits for that peer is tried at once."""
+        if sender in self._configured:
+            peers.heard(tx, sender, self._clock.now())
+
+    def _keeping(self, peer: PeerId, body: bytes, now: float) -> Callable[[Transaction], None]:
+        def change(tx: Transaction) -> None:
+            peers.reached(tx, peer, now)
+            peers.keep_profile(tx, peer, body, now)
+
+        return change

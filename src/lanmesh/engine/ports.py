@@ -1,0 +1,101 @@
+"""what the engine needs of the world: time, chance, executors, links, the machine, tokens"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from lanmesh.engine.callers import InboundToken
+from lanmesh.model.envelope import Envelope
+from lanmesh.model.ids import LocalId, PeerId, WireId
+from lanmesh.model.profile import Hardware, MachineLoad
+from lanmesh.model.task import Outcome, Task, TaskReport
+
+
+class Clock(Protocol):
+    """Time, as the engine and the store know it."""
+
+    def now(self) -> float:
+        """Return seconds since the Unix epoch; may jump."""
+
+    def monotonic(self) -> float:
+        """Return seconds since some moment; never goes back."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after some seconds of `monotonic`; at once if they are not positive."""
+
+
+class Random(Protocol):
+    """Chance, as the engine knows it. Called from the loop and from the writer's thread."""
+
+    def bytes(self, count: int) -> bytes:
+        """Return bytes that nobody can guess."""
+
+    def uniform(self) -> float:
+        """Return a number from 0 up to, not including, 1."""
+
+
+class Executor(Protocol):
+    """A way to do a task on this node."""
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether doing a task again after an interrupted run is harmless."""
+
+    async def run(self, task: Task) -> Outcome:
+        """Do the task and return how it ended; failure is an outcome, not an exception.
+
+        Cancellation ends the work for real, its child processes included, before it is passed on.
+        """
+
+    async def abandon(self, tasks: Sequence[LocalId]) -> None:
+        """End whatever an earlier boot of this node has left running for these tasks."""
+
+
+class PeerLink(Protocol):
+    """The way to peers. Nothing is retried here: the outbox does that."""
+
+    async def send(self, peer: PeerId, envelope: Envelope) -> TaskReport | None:
+        """Return once the peer has stored the envelope, with what it reports of a task.
+
+        Raises:
+            PeerUnreachable: The peer surely does not have it; it may take it later.
+            AnswerLost: The peer may have it or not.
+            MeshError: The peer refuses it for good.
+        """
+
+    async def report(self, peer: PeerId, task: WireId, *, wait_s: float, version: int) -> TaskReport:
+        """Return what the peer says of a task that it was asked for.
+
+        It holds its answer for up to `wait_s` until the task is final or newer than `version`.
+
+        Raises:
+            PeerUnreachable: The peer does not answer; so too `AnswerLost`.
+            MeshError: The peer refuses to say.
+        """
+
+    async def profile(self, peer: PeerId) -> bytes:
+        """Return the peer's profile, checked, as it came.
+
+        Raises:
+            PeerUnreachable: The peer does not answer; so too `AnswerLost`.
+            MeshError: The peer refuses to show it.
+        """
+
+
+class Machine(Protocol):
+    """The computer that the node runs on."""
+
+    def hardware(self) -> Hardware:
+        """Return what the machine knows of itself; found out once."""
+
+    def load(self) -> MachineLoad:
+        """Return how busy it has been since the last call."""
+
+
+class Tokens(Protocol):
+    """The secrets that open nodes to each other; looked up anew at each call."""
+
+    def inbound(self) -> Sequence[InboundToken]:
+        """Return the tokens that callers of this node may present, the shared one first."""
+
+    def outbound(self, peer: PeerId) -> str | None:
+        """Return the token that this node presents to a peer; `None` if it has none."""

@@ -1,0 +1,41 @@
+"""what is known here of a task that a peer was asked for"""
+
+from lanmesh.model.delivery import TRANSITIONS, DeliveryEvent
+from lanmesh.model.task import Outcome, Task, TaskReport
+from lanmesh.store import mail, tasks
+from lanmesh.store.database import Transaction
+
+
+def record(tx: Transaction, task: Task, report: TaskReport, now: float) -> Task:
+    """Keep what the peer reports of a task; return the task as it is then.
+
+    An overtaken report, and any report of a task that is final here, changes nothing.
+    """
+    # A peer that reports of a task has its request, whatever became of the answer to that.
+    _note_arrival(tx, task, now)
+    task = tasks.get(tx, task.local_id)
+    after = task.reported(report, now)
+    if after is not task:
+        tasks.save(tx, after, "report", now, _sentence(task.peer, after))
+    return after
+
+
+def presume(tx: Transaction, task: Task, outcome: Outcome, now: float) -> None:
+    """Keep the end that a task must have come to, since its request came to nothing."""
+    if not task.final:
+        detail = "" if outcome.error is None else outcome.error.detail
+        tasks.save(tx, task.presumed(outcome, now), "presume", now, detail)
+
+
+def _sentence(peer: str, task: Task) -> str:
+    if task.error is not None:
+        return task.error.detail
+    if task.waiting_for is not None:
+        return f"{peer} waits for {task.waiting_for}"
+    return f"{peer}, attempt {task.attempt}" if task.attempt else f"{peer} has it"
+
+
+def _note_arrival(tx: Transaction, task: Task, now: float) -> None:
+    delivery = mail.delivery_of(tx, task.wire_id)
+    if delivery is not None and DeliveryEvent.ACKNOWLEDGE in TRANSITIONS[delivery.state]:
+        mail.save_delivery(tx, delivery.after(DeliveryEvent.ACKNOWLEDGE), now)

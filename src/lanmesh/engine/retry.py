@@ -1,0 +1,18 @@
+"""when to try again, as a pure rule"""
+
+FIRST_S = 1.0
+LONGEST_S = 60.0
+
+
+def pause(failures: int, chance: float) -> float:
+    """Return seconds to wait after so many failures in a row.
+
+    Exponential with full jitter: any time up to a bound that doubles, so that many senders do
+    not come back at one moment (AWS Architecture Blog, "Exponential Backoff And Jitter").
+
+    Args:
+        failures: Failures in a row, at least 1.
+        chance: A random number from 0 up to 1.
+    """
+    doublings = min(failures - 1, 16)
+    return min(LONGEST_S, FIRST_S * (1 << doublings)) * chance

@@ -1,0 +1,370 @@
+"""the room of tasks: delegate, receive, watch, decide"""
+
+import asyncio
+import hmac
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from lanmesh.engine import admission, reports
+from lanmesh.engine.admission import Limits
+from lanmesh.engine.callers import Caller
+from lanmesh.engine.events import Events, heard
+from lanmesh.engine.outcomes import Outcomes
+from lanmesh.engine.peers import Peers
+from lanmesh.engine.ports import Clock, PeerLink, Random
+from lanmesh.errors import InvalidRequest, MeshError, NotAllowed, TaskNotFound
+from lanmesh.model import ids
+from lanmesh.model.delivery import TTL_S, Delivery, DeliveryState
+from lanmesh.model.envelope import Envelope, TaskRequest
+from lanmesh.model.ids import SELF, SHARED, PeerId, WireId
+from lanmesh.model.task import (
+    DEFAULT_TIMEOUT_S,
+    MAX_TIMEOUT_S,
+    Failure,
+    Task,
+    TaskEvent,
+    TaskReport,
+    TaskState,
+    WaitingFor,
+    rejected,
+)
+from lanmesh.protocol import codec
+from lanmesh.store import mail, peers, tasks
+from lanmesh.store.database import Change, Database, Topic, Transaction
+
+_PULL_S = 25.0
+"""How long a peer is asked to hold its answer: below the idle limit of home routers and proxies."""
+
+_PULL_AGAIN_S = 1.0
+"""Between two questions, where the peer did not answer the first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskHistory:
+    """A task with what happened to it and how its latest envelope fares."""
+
+    task: Task
+    delivery: Delivery | None
+    events: list[tasks.Event]
+
+
+class Tasks:
+    """What this node does for others, and what it asked of them."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        events: Events,
+        clock: Clock,
+        chance: Random,
+        link: PeerLink,
+        peers: Peers,
+        outcomes: Outcomes,
+        limits: Limits,
+    ) -> None:
+        """Begin; `stop` ends all waits."""
+        self._database = database
+        self._events = events
+        self._clock = clock
+        self._chance = chance
+        self._link = link
+        self._peers = peers
+        self._outcomes = outcomes
+        self._limits = limits
+        self._stopping = False
+
+    # --- for the owner of this node -------------------------------------------------------------
+
+    async def delegate(
+        self,
+        peer: str,
+        description: str,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        parent: str | None = None,
+    ) -> Task:
+        """Ask a peer to do something; the task is stored, and on its way, when this returns.
+
+        Args:
+            peer: The name of a configured peer.
+            description: What is to be done.
+            timeout_s: How long the run may take there, counted from its claim.
+            parent: The local id of the task here whose run delegates.
+
+        Raises:
+            PeerNotFound: There is no such peer.
+            ChainRefused: The chain of delegations is too long, or would come back.
+            InvalidRequest: The description is blank or too large, or the timeout out of bounds.
+        """
+        target = self._peers.configured(peer).id
+        if not description.strip():
+            raise InvalidRequest("the task's text is blank")
+        if not 0 < timeout_s <= MAX_TIMEOUT_S:
+            raise InvalidRequest(f"the timeout must be more than 0 and at most {MAX_TIMEOUT_S:g} s")
+        wire_id = WireId(ids.local_id(self._chance.bytes(16)))
+        now = self._clock.now()
+
+        def change(tx: Transaction) -> Task:
+            before = None if parent is None else tasks.get(tx, ids.LocalId(parent))
+            if before is not None and before.asked:
+                raise InvalidRequest(f"task {ids.short(before.local_id)} is not done here: it has no run")
+            chain = admission.onward(before.chain if before else None, self._peers.me, target, wire_id)
+            task = Task(
+                local_id=ids.LocalId(wire_id),
+                wire_id=wire_id,
+                origin=SELF,
+                peer=target,
+                description=description,
+                timeout_s=timeout_s,
+                reply_key=ids.local_id(self._chance.bytes(16)),
+                parent=before.local_id if before else None,
+                chain=chain,
+                created_at=now,
+            )
+            tasks.insert(tx, task)
+            mail.queue(tx, _request(task, self._peers.me))
+            return task
+
+        return await self._database.write(change)
+
+    def find(self, name: str) -> TaskHistory:
+        """Return the task that its owner means by a local id, the beginning of one, or a wire id.
+
+        Raises:
+            TaskNotFound: There is none.
+            InvalidRequest: There are several.
+        """
+        read = self._database.read
+        task = tasks.named(read, name)
+        return TaskHistory(
+            task=task,
+            delivery=mail.latest_of_task(read, task.local_id),
+            events=tasks.events(read, task.local_id),
+        )
+
+    def page(self, limit: int, state: TaskState | None = None) -> list[Task]:
+        """Return the latest tasks, the newest first."""
+        return tasks.page(self._database.read, limit, state)
+
+    async def watch(self, name: str, *, wait_s: float, version: int | None = None) -> Task:
+        """Return a task once it is final or newer than a version, or after some time as it is.
+
+        While one waits for a task that a peer was asked for, the peer is asked how it fares: so
+        its outcome arrives even where the peer cannot reach this node.
+        """
+        task = tasks.named(self._database.read, name)
+        if not task.asked:
+            return await self._until(task, wait_s, version)
+        async with asyncio.TaskGroup() as group:
+            pulling = group.create_task(self._pull(task))
+            task = await self._until(task, wait_s, version)
+            pulling.cancel()
+        return task
+
+    async def approve(self, name: str) -> Task:
+        """Let a task that waits for its owner's word run.
+
+        Raises:
+            IllegalTransition: It does not wait for that.
+        """
+        return await self._decide(name, lambda task: task.approved(), TaskEvent.APPROVE)
+
+    async def deny(self, name: str) -> Task:
+        """End a task that waits for its owner's word; its asker is told.
+
+        Raises:
+            IllegalTransition: It does not wait for that.
+        """
+
+        def change(tx: Transaction) -> Task:
+            task = tasks.named(tx, name)
+            task.approved()  # raises, if there is nothing to decide
+            outcome = rejected(Failure.DENIED, f"the owner of {self._peers.me} denied it")
+            return self._outcomes.end(tx, task, outcome)
+
+        return await self._database.write(change)
+
+    # --- for callers from the network ------------------------------------------------------------
+
+    async def receive(self, caller: Caller, envelope: Envelope, digest: bytes) -> TaskReport:
+        """Take a task; it is stored when this returns. Every repeat gets the first answer again.
+
+        Raises:
+            NotAllowed: It speaks in another's name.
+            IdConflict: Its id was used before for something else.
+            ChainRefused: The chain of delegations is too long, or has come back.
+            TasksNotAccepted: The owner takes no tasks.
+            TooBusy: As many wait as may.
+        """
+        self._peers.check_sender(caller, envelope)
+        request = envelope.payload
+        if not isinstance(request, TaskRequest):
+            raise InvalidRequest(f"a {envelope.type} envelope does not belong here")
+        local_id = ids.local_id(self._chance.bytes(16))
+        now = self._clock.now()
+
+        def change(tx: Transaction) -> TaskReport:
+            known = admission.already_seen(tx, caller, envelope, digest)
+            if known is not None and known.task is not None:
+                return tasks.get(tx, known.task).first_report()
+            chain = admission.chain_of(envelope, self._peers.me)
+            ask = admission.needs_approval(self._peers.accept_mode(tx), tasks.waiting(tx), self._limits)
+            task = Task(
+                local_id=local_id,
+                wire_id=envelope.id,
+                origin=caller.origin,
+                peer=envelope.sender,
+                description=request.description,
+                mode=request.mode,
+                timeout_s=request.timeout_s,
+                reply_key=envelope.reply_key,
+                chain=chain,
+                waiting_for=WaitingFor.APPROVAL if ask else None,
+                needs_approval=ask,
+                created_at=now,
+            )
+            tasks.insert(tx, task, "waits for approval" if ask else "")
+            mail.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=local_id)
+            self._peers.note_contact(tx, envelope.sender)
+            return task.first_report()
+
+        return await self._database.write(change)
+
+    async def receive_result(self, caller: Caller, envelope: Envelope, digest: bytes) -> TaskReport:
+        """Take the result of a task that this node asked for, and return the task as it is then.
+
+        What comes after the end gets that end as its answer, and changes nothing.
+
+        Raises:
+            TaskNotFound: This node did not ask for it.
+            NotAllowed: It does not come from the peer that was asked.
+            IdConflict: Its id was used before for something else.
+        """
+        self._peers.check_sender(caller, envelope)
+        report = envelope.payload
+        if not isinstance(report, TaskReport):
+            raise InvalidRequest(f"a {envelope.type} envelope does not belong here")
+        now = self._clock.now()
+
+        def change(tx: Transaction) -> TaskReport:
+            known = admission.already_seen(tx, caller, envelope, digest)
+            if known is not None and known.task is not None:
+                return tasks.get(tx, known.task).report()
+            task = tasks.of_origin(tx, SELF, report.task_id)
+            if task is None:
+                raise TaskNotFound(f"this node asked for no task {ids.quoted(report.task_id)}")
+            _check_doer(caller, envelope.reply_key, task)
+            after = reports.record(tx, task, report, now)
+            mail.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=task.local_id)
+            self._peers.note_contact(tx, envelope.sender)
+            return after.report()
+
+        return await self._database.write(change)
+
+    async def report(
+        self, caller: Caller, identifier: str, *, wait_s: float = 0.0, version: int | None = None
+    ) -> TaskReport:
+        """Return what a caller may know of a task that it sent, by its wire id or local id.
+
+        Held until the task is final, or newer than a version if one is given, but no longer
+        than `wait_s`.
+
+        Raises:
+            TaskNotFound: This caller sent no such task.
+        """
+        task = tasks.of_origin(self._database.read, caller.origin, identifier)
+        if task is None and caller.peer is not None:
+            earlier = tasks.of_origin(self._database.read, SHARED, identifier)
+            task = earlier if earlier is not None and earlier.peer == caller.peer else None
+        if task is None:
+            raise TaskNotFound(f"no task {ids.quoted(identifier)} of yours on this node")
+        return (await self._until(task, wait_s, version)).report()
+
+    def stop(self) -> None:
+        """End all waits: each returns its task as it is."""
+        self._stopping = True
+        self._events.publish([Change(Topic.STOPPING)])
+
+    # ---------------------------------------------------------------------------------------------
+
+    async def _decide(self, name: str, decide: Callable[[Task], Task], event: TaskEvent) -> Task:
+        def change(tx: Transaction) -> Task:
+            task = decide(tasks.named(tx, name))
+            tasks.save(tx, task, event, self._clock.now())
+            return task
+
+        return await self._database.write(change)
+
+    async def _until(self, task: Task, wait_s: float, version: int | None) -> Task:
+        deadline = self._clock.monotonic() + wait_s
+        with self._events.watch(Change(Topic.TASK, task.local_id), Change(Topic.STOPPING)) as changed:
+            while True:
+                changed.clear()
+                task = tasks.get(self._database.read, task.local_id)
+                newer = version is not None and task.version > version
+                left_s = deadline - self._clock.monotonic()
+                if task.final or newer or self._stopping or left_s <= 0:
+                    return task
+                await heard(self._clock, changed, left_s)
+
+    async def _pull(self, task: Task) -> None:
+        """Keep the record of an asked task up to date by asking its peer, until it is final."""
+        while not task.final:
+            await self._until_delivered(task)
+            known = task.version
+            with suppress(MeshError):
+                report = await self._link.report(
+                    PeerId(task.peer), task.wire_id, wait_s=_PULL_S, version=task.seen_version
+                )
+                task = await self._database.write(self._recording(task, report))
+            if task.version == known:
+                await self._clock.sleep(_PULL_AGAIN_S)
+
+    async def _until_delivered(self, task: Task) -> None:
+        with self._events.watch(Change(Topic.TASK, task.local_id)) as changed:
+            while True:
+                changed.clear()
+                delivery = mail.delivery_of(self._database.read, task.wire_id)
+                if delivery is None or delivery.state is DeliveryState.DELIVERED:
+                    return
+                await changed.wait()
+
+    def _recording(self, task: Task, report: TaskReport) -> Callable[[Transaction], Task]:
+        def change(tx: Transaction) -> Task:
+            now = self._clock.now()
+            peers.reached(tx, PeerId(task.peer), now)
+            return reports.record(tx, tasks.get(tx, task.local_id), report, now)
+
+        return change
+
+
+def _check_doer(caller: Caller, reply_key: str | None, task: Task) -> None:
+    if caller.peer is not None and caller.peer != task.peer:
+        raise NotAllowed(f"task {ids.quoted(task.wire_id)} was asked of {task.peer}, not of {caller.peer}")
+    keyed = hmac.compare_digest((reply_key or "").encode(), (task.reply_key or "").encode())
+    if not keyed and (caller.peer is None or reply_key is not None):
+        raise NotAllowed(f"the replyKey is not that of task {ids.quoted(task.wire_id)}")
+
+
+def _request(task: Task, me: PeerId) -> Delivery:
+    envelope = Envelope(
+        id=task.wire_id,
+        sender=me,
+        recipient=task.peer,
+        timestamp_ms=codec.milliseconds(task.created_at) or 0,
+        payload=TaskRequest(description=task.description, mode=task.mode, timeout_s=task.timeout_s),
+        reply_key=task.reply_key,
+        root_id=task.chain.root_id,
+        path=task.chain.path,
+        hops=task.chain.hops,
+    )
+    return Delivery(
+        envelope=envelope,
+        peer=PeerId(task.peer),
+        task=task.local_id,
+        due_at=task.created_at,
+        expires_at=task.created_at + TTL_S,
+        created_at=task.created_at,
+    )

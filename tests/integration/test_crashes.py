@@ -1,0 +1,231 @@
+"""A node that ends at the worst moment, and what its next boot makes of it."""
+
+import pytest
+
+from lanmesh.engine.admission import Limits
+from lanmesh.model.delivery import DeliveryState
+from lanmesh.model.task import TaskState
+from lanmesh.store import tasks
+from tests.fakes import FakeExecutor, Fault, Mesh, NodeUnderTest, a_task, done, settle, until
+
+
+async def interrupted(mesh: Mesh, *, repeatable: bool) -> tuple[NodeUnderTest, NodeUnderTest, str]:
+    """Return an asker, a doer that crashed in the middle of a run, and the task's wire id."""
+    a, b = await mesh.pair(executor=FakeExecutor(repeatable=repeatable))
+    b.executor.hold()
+    asked = await a.delegate("b")
+    await until(lambda: len(b.executor.runs) == 1)
+    await b.crash()
+    b.executor.release()
+    return a, b, asked.wire_id
+
+
+async def test_a_repeatable_task_whose_node_crashed_is_run_again(mesh: Mesh) -> None:
+    a, b, name = await interrupted(mesh, repeatable=True)
+
+    await b.start()
+    await until(lambda: a.task(name).final)
+
+    local_id = b.task(name).local_id
+    assert b.executor.history == [f"run {local_id}", f"abandon {local_id}", f"run {local_id}"]
+    assert [run.attempt for run in b.executor.runs] == [1, 2]
+    assert (a.task(name).result, a.task(name).attempt) == ("done: count", 2)
+    assert b.history(name)[:5] == ["submit", "claim", "run-again", "claim", "complete"]
+
+
+async def test_a_task_that_must_not_be_repeated_fails_as_interrupted(mesh: Mesh) -> None:
+    a, b, name = await interrupted(mesh, repeatable=False)
+
+    await b.start()
+    await until(lambda: a.task(name).final)
+
+    local_id = b.task(name).local_id
+    assert b.executor.history == [f"run {local_id}", f"abandon {local_id}"]
+    for node in (a, b):
+        task = node.task(name)
+        assert task.state is TaskState.FAILED
+        assert task.error is not None
+        assert task.error.code == "interrupted"
+        assert "may be done in part" in task.error.detail
+
+
+async def test_whether_a_task_may_be_repeated_was_decided_by_its_claim(mesh: Mesh) -> None:
+    _, b, name = await interrupted(mesh, repeatable=False)
+    b.executor.repeatable = True
+
+    await b.start()
+    await settle()
+
+    assert b.task(name).state is TaskState.FAILED
+
+
+async def test_what_waited_when_the_node_crashed_is_done_by_the_next_boot(mesh: Mesh) -> None:
+    b = mesh.describe("b", limits=Limits(concurrency=1))
+    await b.start()
+    b.executor.hold()
+    for number in range(3):
+        await b.receive(a_task(f"t-{number}"))
+    await settle()
+
+    await b.crash()
+    b.executor.release()
+    await b.start()
+    await until(lambda: all(task.final for task in b.tasks_of_others()))
+
+    assert {task.wire_id: task.state for task in b.tasks_of_others()} == {
+        "t-0": TaskState.FAILED,
+        "t-1": TaskState.COMPLETED,
+        "t-2": TaskState.COMPLETED,
+    }
+
+
+async def test_a_crash_before_the_acknowledgement_is_unknown_and_sent_again(mesh: Mesh) -> None:
+    a, b = await mesh.pair()
+    a.link.faults["b"] = Fault.HOLD_ANSWER
+    b.link.faults["a"] = Fault.DOWN
+    asked = await a.delegate("b")
+    await until(lambda: len(b.executor.runs) == 1)
+    await a.crash()
+
+    a.link.faults["b"] = Fault.DOWN
+    await a.start()
+    await settle()
+    assert a.delivery(asked.local_id).state is DeliveryState.UNKNOWN
+    del a.link.faults["b"]
+    await mesh.clock.advance(2)
+
+    assert a.delivery(asked.local_id).state is DeliveryState.DELIVERED
+    assert len(a.link.sent_to("b")) == 3
+    assert len(b.executor.runs) == 1
+
+
+async def test_the_next_boot_says_why_it_does_not_know(mesh: Mesh) -> None:
+    a, _ = await mesh.pair()
+    a.link.faults["b"] = Fault.BLACK_HOLE
+    asked = await a.delegate("b")
+    await until(lambda: a.link.under_way == 1)
+    await a.crash()
+
+    await a.start()
+    await settle()
+
+    details = [event.detail for event in a.node.tasks.find(asked.local_id).events]
+    assert "task to b: this node ended while it was sent" in details
+
+
+async def test_a_task_that_was_stored_survives_the_crash_of_its_asker(mesh: Mesh) -> None:
+    a = mesh.describe("a", peers=["b"])
+    await a.start()
+    asked = await a.delegate("b")
+    await a.crash()
+
+    await mesh.describe("b", peers=["a"]).start()
+    await a.start()
+    await mesh.clock.advance(2)
+
+    assert a.task(asked.local_id).result == "done: count"
+
+
+async def test_a_result_that_was_stored_survives_the_crash_of_its_doer(mesh: Mesh) -> None:
+    a, b = await mesh.pair()
+    b.link.faults["a"] = Fault.DOWN
+    asked = await a.delegate("b")
+    await until(lambda: b.task(asked.wire_id).final if b.tasks_of_others() else False)
+    await b.crash()
+
+    del b.link.faults["a"]
+    await b.start()
+    await mesh.clock.advance(2)
+
+    assert a.task(asked.local_id).result == "done: count"
+    assert len(b.executor.runs) == 1
+
+
+async def test_a_repeatable_run_that_is_stopped_waits_for_the_next_boot(mesh: Mesh) -> None:
+    a, b = await mesh.pair(executor=FakeExecutor(repeatable=True))
+    b.executor.hold()
+    asked = await a.delegate("b")
+    await until(lambda: len(b.executor.runs) == 1)
+
+    await b.stop()
+    assert b.executor.canceled == [b.executor.runs[0].local_id]
+    b.executor.release()
+    await b.start()
+    await until(lambda: a.task(asked.local_id).final)
+
+    assert b.history(asked.wire_id)[:4] == ["submit", "claim", "run-again", "claim"]
+    assert (a.task(asked.local_id).result, a.task(asked.local_id).attempt) == ("done: count", 2)
+    assert not any(entry.startswith("abandon") for entry in b.executor.history)
+
+
+async def test_a_run_that_is_stopped_and_must_not_be_repeated_fails(mesh: Mesh) -> None:
+    a, b = await mesh.pair()
+    b.executor.hold()
+    asked = await a.delegate("b")
+    await until(lambda: len(b.executor.runs) == 1)
+
+    await b.stop()
+    await b.start()
+    await until(lambda: a.task(asked.local_id).final)
+
+    error = a.task(asked.local_id).error
+    assert error is not None
+    assert error.code == "interrupted"
+    assert "the node was stopped" in error.detail
+    assert len(b.executor.runs) == 1
+
+
+async def test_a_claim_in_the_moment_of_stopping_is_given_back(mesh: Mesh) -> None:
+    b = mesh.describe("b")
+    await b.start()
+    await settle()
+    claim = b.writer.commits + 2  # after that of the task itself
+    b.writer.committed = lambda number: b.stop_soon() if number == claim else None
+
+    await b.receive(a_task())
+    await b.stop()
+
+    assert b.executor.runs == []
+    await b.start()
+    await until(lambda: b.task("t-1").final)
+    assert b.history("t-1") == ["submit", "claim", "run-again", "claim", "complete"]
+
+
+@pytest.mark.parametrize("repeatable", [True, False])
+async def test_the_outcome_of_an_overtaken_attempt_is_dropped(mesh: Mesh, repeatable: bool) -> None:
+    b = mesh.describe("b", executor=FakeExecutor(done("late"), done("new"), repeatable=repeatable))
+    await b.start()
+    b.executor.hold()
+    await b.receive(a_task())
+    await until(lambda: len(b.executor.runs) == 1)
+
+    taken = b.task("t-1")
+    await b.database.write(
+        lambda tx: tasks.save(tx, taken.released(), "run-again", mesh.clock.now(), "settled by another")
+    )
+    await until(lambda: len(b.executor.runs) == 2)
+    b.executor.release()
+    await until(lambda: b.task("t-1").final)
+    await settle()
+
+    assert (b.task("t-1").result, b.task("t-1").attempt) == ("new", 2)
+    assert b.history("t-1") == ["submit", "claim", "run-again", "claim", "complete"]
+
+
+async def test_an_overtaken_attempt_that_is_stopped_changes_nothing(mesh: Mesh) -> None:
+    b = mesh.describe("b", limits=Limits(concurrency=1))
+    await b.start()
+    b.executor.hold()
+    await b.receive(a_task())
+    await until(lambda: len(b.executor.runs) == 1)
+
+    taken = b.task("t-1")
+    await b.database.write(
+        lambda tx: tasks.save(tx, taken.released(), "run-again", mesh.clock.now(), "settled by another")
+    )
+    await b.stop()
+
+    await b.start()
+    b.executor.release()
+    await until(lambda: b.task("t-1").final)
+    assert (b.task("t-1").state, b.task("t-1").attempt) == (TaskState.COMPLETED, 2)
