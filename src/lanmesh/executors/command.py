@@ -1,0 +1,365 @@
+"""do a task by running a program: its text on stdin, the output is the result"""
+
+import asyncio
+import os
+import signal
+import time
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+import psutil
+
+from lanmesh.errors import InvalidConfig
+from lanmesh.model.ids import LocalId, quoted
+from lanmesh.model.task import Failure, Outcome, Task, TaskState, failed
+from lanmesh.protocol.json import cut
+
+GRACE_S = 3.0
+"""Between asking a program to end (SIGTERM) and ending it (SIGKILL)."""
+
+DRAIN_S = 1.0
+"""How long output is awaited after the program's end. What it wrote lies in the pipe by then; if the
+pipe stays open, something that it left behind holds it."""
+
+_LAST_S = 0.1
+"""For the end of a pipe once those that held it were killed; one that left the group may hold it yet."""
+
+_INSIST_S = 2.0
+"""How long the end of a killed process is awaited; one that the kernel holds takes as long as it takes."""
+
+_POLL_S = 0.02
+"""Nothing tells of the end of a process that is not a child of ours."""
+
+_MOST_OUTPUT_BYTES = 1024 * 1024
+"""Kept in memory; more than any result may hold, so that `cut` sees whether there was more."""
+
+_MOST_ERROR_BYTES = 4096
+"""Kept of the end of stderr: programs say last why they fail."""
+
+_TASK_ID = "LANMESH_TASK_ID"
+
+_INHERITED = frozenset(
+    {"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "TZ", "TMPDIR", "TERM", "XDG_RUNTIME_DIR"}
+)
+"""Of the node's environment, with `LC_*`; all else may be a secret."""
+
+_USUAL_PATH = "/usr/local/bin:/usr/bin:/bin"
+
+
+class CommandExecutor:
+    """Runs one program for each task, in a process group of its own.
+
+    The task's text comes on stdin as UTF-8 and is never an argument. What the program writes to
+    stdout is the result, less one newline at its very end, as in a shell's `$(…)` but for one only.
+    Nothing of its group outlives the task, however it ends.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        repeatable: bool,
+        state_folder: Path,
+        environ: Mapping[str, str],
+        grace_s: float = GRACE_S,
+        drain_s: float = DRAIN_S,
+    ) -> None:
+        """Take the command as it is, but for `{taskId}` and `{attempt}` in its parts.
+
+        Args:
+            command: Program and arguments; no shell sees them.
+            repeatable: Whether running it again for a task after an interruption is harmless.
+            state_folder: Told to the program, so that `lanmesh` finds this node.
+            environ: The node's environment; a few harmless variables of it are passed on.
+            grace_s: From SIGTERM to SIGKILL.
+            drain_s: From the program's end to the end of what still holds its output open.
+        """
+        if not command:
+            raise InvalidConfig("the command is empty: it must name a program")
+        self._command = tuple(command)
+        self._repeatable = repeatable
+        self._state_folder = state_folder
+        self._environ = environ
+        self._grace_s = grace_s
+        self._drain_s = drain_s
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether running the program again after an interrupted run is harmless."""
+        return self._repeatable
+
+    async def run(self, task: Task) -> Outcome:
+        """Run the program; its exit status 0 is success, all else is a failed outcome.
+
+        Cancellation ends all that the run has started, the group by SIGTERM and, after the grace,
+        by SIGKILL; a second cancellation cuts the grace short.
+        """
+        output, errors = _Beginning(), _End()
+        try:
+            async with _fed(task.description) as stdin, _read(output) as stdout, _read(errors) as stderr:
+                status = await self._finished(task, stdin, stdout, stderr, (output, errors))
+        except OSError as fault:
+            return failed(
+                Failure.COMMAND_FAILED, f"cannot run {quoted(self._command[0], 200)}: {_reason(fault)}"
+            )
+        if status == 0:
+            text, truncated = cut(output.text().removesuffix("\n"))
+            return Outcome(state=TaskState.COMPLETED, result=text, truncated=truncated)
+        said = errors.text().strip()
+        return failed(Failure.COMMAND_FAILED, _ending(status) + (f": {said}" if said else ""))
+
+    async def abandon(self, tasks: Sequence[LocalId]) -> None:
+        """End whatever an earlier boot of this node has left running for these tasks.
+
+        They are known by the task's id in their environment, which all their children inherit. macOS
+        hides that of its own programs, `/bin/sh` for one: of these the children alone are found.
+        """
+        if tasks:
+            await self._end(frozenset(tasks))
+
+    async def _finished(
+        self,
+        task: Task,
+        stdin: BinaryIO,
+        stdout: BinaryIO,
+        stderr: BinaryIO,
+        flows: "tuple[_Flow, ...]",
+    ) -> int:
+        """Return the program's exit status, once its output is in and its group is gone."""
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
+                *self._arguments(task),
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env=self._variables(task),
+                start_new_session=True,
+            )
+        )
+        try:
+            # A cancellation between the start and its return would lose the group.
+            process = await asyncio.shield(starting)
+            for theirs in (stdin, stdout, stderr):
+                theirs.close()  # while we hold them too, no pipe ever ends
+            status = await process.wait()
+            if not await _all_ended(flows, self._drain_s):
+                _signal(process.pid, signal.SIGKILL)
+                await _all_ended(flows, _LAST_S)
+            return status
+        except asyncio.CancelledError:
+            with suppress(OSError):  # it could not start: nothing is to be ended
+                process = await asyncio.shield(starting)
+                await self._end({task.local_id}, process.pid)
+                await _waited(process.wait(), _INSIST_S)  # so that no zombie stays
+            raise
+        finally:
+            if starting.done():
+                _kill(starting)
+            else:
+                starting.add_done_callback(_kill)
+
+    async def _end(self, tasks: Collection[str], group: int | None = None) -> None:
+        """End the processes of a group, and those that bear a task's id; return when they are gone."""
+        asked: set[psutil.Process] = set()
+        if group is not None:
+            _signal(group, signal.SIGTERM)  # all at once, lest a script go on with its next line
+            asked |= _members(group)
+        try:
+            await _tell(psutil.Process.terminate, tasks, group, asked, self._grace_s)
+            await _tell(psutil.Process.kill, tasks, group, set(), _INSIST_S)
+        finally:
+            for process in asked:
+                with suppress(psutil.Error):
+                    process.kill()
+
+    def _arguments(self, task: Task) -> list[str]:
+        return [
+            part.replace("{taskId}", task.local_id).replace("{attempt}", str(task.attempt))
+            for part in self._command
+        ]
+
+    def _variables(self, task: Task) -> dict[str, str]:
+        inherited = {
+            name: value
+            for name, value in self._environ.items()
+            if value and (name in _INHERITED or name.startswith("LC_"))
+        }
+        return {
+            "PATH": _USUAL_PATH,
+            **inherited,
+            _TASK_ID: task.local_id,
+            "LANMESH_ATTEMPT": str(task.attempt),
+            "LANMESH_ROOT_ID": task.chain.root_id,
+            "LANMESH_STATE_DIR": str(self._state_folder),
+        }
+
+
+class _Flow(asyncio.Protocol):
+    """Our end of a pipe."""
+
+    def __init__(self) -> None:
+        self.ended = asyncio.Event()
+        self._kept = bytearray()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - as asyncio calls it
+        """Note that nothing more will come."""
+        self.ended.set()
+
+    def text(self) -> str:
+        """Return what was kept; bytes that are no UTF-8 become U+FFFD."""
+        return self._kept.decode("utf-8", "replace")
+
+
+class _Beginning(_Flow):
+    """What a program writes first; the rest is taken from it and dropped."""
+
+    def data_received(self, data: bytes) -> None:
+        """Keep what there is room for."""
+        self._kept += data[: _MOST_OUTPUT_BYTES - len(self._kept)]
+
+
+class _End(_Flow):
+    """What a program writes last."""
+
+    def data_received(self, data: bytes) -> None:
+        """Keep the latest."""
+        self._kept += data
+        del self._kept[:-_MOST_ERROR_BYTES]
+
+
+# The pipes are made here, for uvloop makes sockets instead, and a socket cannot be opened by name:
+# `cat /dev/stdin` and `echo … > /dev/stderr` would fail. Both loops give them up in public, too,
+# which `Process` does not where a child that is still alive holds them. A cancellation must not come
+# between: uvloop would close the descriptor and leave the file that has it open.
+
+
+@asynccontextmanager
+async def _fed(text: str) -> AsyncIterator[BinaryIO]:
+    """Yield the end of a pipe at which a program can read the text; it need not."""
+    theirs, ours = os.pipe()
+    with os.fdopen(theirs, "rb", 0) as stdin:
+        loop = asyncio.get_running_loop()
+        connecting = asyncio.ensure_future(loop.connect_write_pipe(_Flow, os.fdopen(ours, "wb", 0)))
+        try:
+            transport, _ = await asyncio.shield(connecting)
+            transport.write(text.encode("utf-8", "replace"))
+            transport.close()  # once all is written
+            yield stdin
+        finally:
+            transport, _ = await connecting
+            if transport.get_write_buffer_size() or not transport.is_closing():
+                transport.abort()
+
+
+@asynccontextmanager
+async def _read(flow: _Flow) -> AsyncIterator[BinaryIO]:
+    """Yield the end of a pipe to which a program can write; what it writes goes into the flow."""
+    ours, theirs = os.pipe()
+    with os.fdopen(theirs, "wb", 0) as output:
+        loop = asyncio.get_running_loop()
+        connecting = asyncio.ensure_future(loop.connect_read_pipe(lambda: flow, os.fdopen(ours, "rb", 0)))
+        try:
+            await asyncio.shield(connecting)
+            yield output
+        finally:
+            transport, _ = await connecting
+            transport.close()
+
+
+async def _all_ended(flows: Collection[_Flow], patience_s: float) -> bool:
+    return await _waited(asyncio.gather(*(flow.ended.wait() for flow in flows)), patience_s)
+
+
+async def _waited(what: Awaitable[object], patience_s: float) -> bool:
+    """Return whether it happens while there is patience."""
+    try:
+        async with asyncio.timeout(patience_s):
+            await what
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _tell(
+    what: Callable[[psutil.Process], None],
+    tasks: Collection[str],
+    group: int | None,
+    told: set[psutil.Process],
+    patience_s: float,
+) -> None:
+    """Tell each process once, those too that appear meanwhile, until all are gone or patience is out."""
+    deadline = time.monotonic() + patience_s
+    found = await asyncio.to_thread(_living, tasks, group)
+    while found and time.monotonic() < deadline:
+        for process in found - told:
+            with suppress(psutil.Error):
+                what(process)
+        told |= found
+        await asyncio.sleep(_POLL_S)
+        if not any(_alive(process) for process in found):
+            found = await asyncio.to_thread(_living, tasks, group)
+
+
+def _living(tasks: Collection[str], group: int | None) -> set[psutil.Process]:
+    """Return the processes of the group, and those in whose environment a task's id stands.
+
+    Those of other users do not show theirs, and this one is never among them.
+    """
+    found = set() if group is None else _members(group)
+    for pid in psutil.pids():
+        # Not `process_iter`: it remembers processes, and would take one for another that had its pid.
+        with suppress(psutil.Error, OSError):
+            if pid != os.getpid() and psutil.Process(pid).environ().get(_TASK_ID) in tasks:
+                found.add(psutil.Process(pid))
+    return {process for process in found if _alive(process)}
+
+
+def _members(group: int) -> set[psutil.Process]:
+    found = set()
+    for pid in psutil.pids():
+        with suppress(psutil.Error, OSError):
+            if os.getpgid(pid) == group:
+                found.add(psutil.Process(pid))
+    return found
+
+
+def _alive(process: psutil.Process) -> bool:
+    try:
+        # A zombie has ended; only whoever started it has not noticed.
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    # No such process: all are gone. Permission: macOS says so of a group of zombies.
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+
+
+def _kill(started: asyncio.Future[Process]) -> None:
+    """End the group of a program for good; nothing to do if it has not come to be."""
+    if not started.cancelled() and started.exception() is None:
+        _signal(started.result().pid, signal.SIGKILL)
+
+
+def _reason(fault: OSError) -> str:
+    match fault:
+        case FileNotFoundError():
+            return "no such program; give its full path, or add its folder to PATH"
+        case PermissionError():
+            return "not executable"
+        case _:
+            return fault.strerror or str(fault)
+
+
+def _ending(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    try:
+        return f"ended by signal {signal.Signals(-status).name}"
+    except ValueError:  # a real-time signal
+        return f"ended by signal {-status}"
