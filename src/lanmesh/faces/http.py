@@ -1,0 +1,157 @@
+"""what faces over HTTP share: bodies within limits, answers, problems"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Match
+from starlette.routing import Route as StarletteRoute
+
+from lanmesh.errors import (
+    InvalidRequest,
+    MeshError,
+    MethodNotAllowed,
+    NotAuthenticated,
+    RouteNotFound,
+    TooLarge,
+)
+from lanmesh.model import ids
+from lanmesh.protocol import codec, problems
+from lanmesh.protocol.json import MAX_BODY_BYTES
+
+log = logging.getLogger(__name__)
+
+_METHOD_NOT_ALLOWED = 405
+
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class Route(NamedTuple):
+    """One row of a face's table of routes."""
+
+    method: str
+    path: str
+    endpoint: Endpoint
+
+
+def application(routes: Sequence[Route]) -> Starlette:
+    """Return an app whose every error is a problem document (RFC 9457)."""
+    app = Starlette(
+        routes=[StarletteRoute(path, endpoint, methods=[method]) for method, path, endpoint in routes],
+        exception_handlers={
+            MeshError: _problem,
+            HTTPException: _http_problem,
+            ClientDisconnect: _gone,
+            Exception: _internal,
+        },
+    )
+    app.router.redirect_slashes = False  # a path that is nearly one of ours is none
+    return app
+
+
+def json(body: bytes, status: int = 200) -> Response:
+    """Return an answer that holds JSON."""
+    return Response(body, status, media_type="application/json")
+
+
+async def body_of(request: Request) -> bytes:
+    """Return the request's body.
+
+    Raises:
+        TooLarge: It is larger than `MAX_BODY_BYTES`; the rest of it is not read.
+    """
+    announced = request.headers.get("content-length", "")
+    chunks: list[bytes] = []
+    size = int(announced) if announced.isascii() and announced.isdigit() else 0
+    if size <= MAX_BODY_BYTES:
+        size = 0
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > MAX_BODY_BYTES:
+                break
+            chunks.append(chunk)
+    if size > MAX_BODY_BYTES:
+        raise TooLarge(f"the body has more than {MAX_BODY_BYTES} bytes")
+    return b"".join(chunks)
+
+
+def bearer(request: Request) -> str | None:
+    """Return the token of an `Authorization: Bearer` header (RFC 6750 section 2.1), if there is one."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def wait_of(query: Mapping[str, str]) -> float:
+    """Return the seconds for which an answer may be held back.
+
+    Raises:
+        InvalidRequest: `wait` is no number from 0 on.
+    """
+    text = query.get("wait", "0")
+    try:
+        wait_s = float(text)
+    except ValueError:
+        wait_s = -1.0
+    if not wait_s >= 0:  # so that NaN is refused too
+        raise InvalidRequest(f"wait must be seconds from 0 on; more than {codec.MAX_WAIT_S:g} count as that")
+    return min(wait_s, codec.MAX_WAIT_S)
+
+
+def whole_number(query: Mapping[str, str], name: str) -> int | None:
+    """Return a whole number from 0 on out of the query; `None` if it is not there.
+
+    Raises:
+        InvalidRequest: It is something else.
+    """
+    text = query.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdigit() and len(text) <= 15):  # noqa: PLR2004  # fits into 64 bits
+        raise InvalidRequest(f"{name} must be a whole number from 0 on")
+    return int(text)
+
+
+def problem(error: MeshError) -> Response:
+    """Return the answer that tells of an error."""
+    headers = {}
+    if error.retry_after_s is not None:
+        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    if isinstance(error, NotAuthenticated):
+        headers["WWW-Authenticate"] = 'Bearer realm="lanmesh"'
+    status = problems.spelling(error).status
+    return Response(problems.encode(error), status, headers, media_type=problems.MEDIA_TYPE)
+
+
+async def _problem(_request: Request, fault: Exception) -> Response:
+    return problem(fault if isinstance(fault, MeshError) else MeshError())
+
+
+async def _http_problem(request: Request, fault: Exception) -> Response:
+    status = fault.status_code if isinstance(fault, HTTPException) else 500
+    if status == _METHOD_NOT_ALLOWED:
+        answer = problem(MethodNotAllowed(f"{request.method} is not possible here"))
+        answer.headers["Allow"] = ", ".join(sorted(_methods(request)))
+        return answer
+    return problem(
+        RouteNotFound(f"there is nothing at {ids.quoted(request.url.path)}; PROTOCOL.md lists the routes")
+    )
+
+
+def _methods(request: Request) -> set[str]:
+    """Return what is possible at the request's address; Starlette tells that of its first route only."""
+    routes = [route for route in request.app.routes if isinstance(route, StarletteRoute)]
+    there = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return {method for route in there for method in route.methods or ()}
+
+
+async def _gone(_request: Request, _fault: Exception) -> Response:
+    return Response(status_code=400)  # nobody is there to read it
+
+
+async def _internal(request: Request, fault: Exception) -> Response:
+    log.error("request failed", exc_info=fault, extra={"route": request.url.path})
+    return problem(MeshError())

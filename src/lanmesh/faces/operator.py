@@ -1,0 +1,200 @@
+"""the local face, /op/*: for the CLI and programs of the owner"""
+
+import hmac
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lanmesh.engine.node import Node
+from lanmesh.errors import InvalidRequest, NotAuthenticated
+from lanmesh.faces.http import Endpoint, Route, application, bearer, body_of, json, wait_of, whole_number
+from lanmesh.model.task import DEFAULT_TIMEOUT_S, TaskState
+from lanmesh.protocol import profiles, views
+from lanmesh.protocol.codec import milliseconds
+from lanmesh.protocol.json import convert, parse
+from lanmesh.protocol.views import SettingView, StatusView
+
+T = TypeVar("T")
+
+_PAGE = 50
+_LONGEST_PAGE = 1000
+_SEND_WAIT_S = 5.0
+"""How long the answer to a message waits for the peer to have it."""
+
+
+class Operator:
+    """What the owner of this node may ask of it, by the token that lies in the state folder."""
+
+    def __init__(
+        self,
+        node: Node,
+        token: str,
+        status: Callable[[], StatusView],
+        settings: Callable[[], Sequence[SettingView]],
+    ) -> None:
+        """Speak for a node; what the daemon alone knows comes from the two functions."""
+        self._node = node
+        self._token = token.encode()
+        self._status = status
+        self._settings = settings
+
+    def routes(self) -> list[Route]:
+        """Return the table of routes; PROTOCOL.md describes each."""
+        table = [
+            Route("GET", "/op/status", self.status),
+            Route("GET", "/op/config", self.config),
+            Route("GET", "/op/profile", self.profile),
+            Route("GET", "/op/peers", self.peers),
+            Route("GET", "/op/peers/{peer}/profile", self.peer_profile),
+            Route("GET", "/op/messages", self.messages),
+            Route("POST", "/op/messages", self.send),
+            Route("POST", "/op/messages/read", self.read),
+            Route("GET", "/op/tasks", self.tasks),
+            Route("POST", "/op/tasks", self.delegate),
+            Route("GET", "/op/tasks/{task}", self.task),
+            Route("POST", "/op/tasks/{task}/approve", self.approve),
+            Route("POST", "/op/tasks/{task}/deny", self.deny),
+            Route("PUT", "/op/accept", self.accept),
+        ]
+        return [route._replace(endpoint=self._guarded(route.endpoint)) for route in table]
+
+    async def status(self, _request: Request) -> Response:
+        """Tell how the node fares."""
+        return _json(self._status())
+
+    async def config(self, _request: Request) -> Response:
+        """Tell each setting and where it came from."""
+        return _json(list(self._settings()))
+
+    async def profile(self, _request: Request) -> Response:
+        """Tell what this node tells its peers of itself."""
+        return json(profiles.encode(self._node.peers.own_profile()))
+
+    async def peers(self, _request: Request) -> Response:
+        """Tell which peers are configured and what was last seen of them."""
+        return _json(peer_views(self._node))
+
+    async def peer_profile(self, request: Request) -> Response:
+        """Tell what a peer is: fresh if it answers, else as it last said."""
+        seen = await self._node.peers.profile(request.path_params["peer"])
+        view = views.PeerProfileView(
+            profile=msgspec.Raw(seen.body), seen_at=milliseconds(seen.seen_at), error=seen.error
+        )
+        return _json(view)
+
+    async def messages(self, request: Request) -> Response:
+        """Tell the latest messages, the oldest of them first."""
+        unread = request.query_params.get("unread") == "1"
+        mail = self._node.mail.inbox(_limit(request), unread=unread)
+        return _json([views.message_view(message) for message in mail])
+
+    async def send(self, request: Request) -> Response:
+        """Say something to a peer."""
+        asked = await _asked(request, views.SendRequest)
+        delivery = await self._node.mail.send(asked.peer, asked.text, wait_s=_SEND_WAIT_S)
+        return _json(views.delivery_view(delivery), 202)
+
+    async def read(self, request: Request) -> Response:
+        """Note that messages were read."""
+        asked = await _asked(request, views.ReadRequest)
+        await self._node.mail.mark_read(asked.numbers)
+        return Response(status_code=204)
+
+    async def tasks(self, request: Request) -> Response:
+        """Tell the latest tasks, the newest first."""
+        state = request.query_params.get("state")
+        if state is not None and state not in set(TaskState):
+            raise InvalidRequest(f"state must be one of {', '.join(TaskState)}")
+        chosen = None if state is None else TaskState(state)
+        return _json([views.task_view(task) for task in self._node.tasks.page(_limit(request), chosen)])
+
+    async def delegate(self, request: Request) -> Response:
+        """Ask a peer to do something."""
+        asked = await _asked(request, views.DelegateRequest)
+        timeout_s = DEFAULT_TIMEOUT_S if asked.timeout is None else asked.timeout / 1000
+        task = await self._node.tasks.delegate(
+            asked.peer, asked.text, timeout_s=timeout_s, parent=asked.parent
+        )
+        return self._task(task.local_id, 202)
+
+    async def task(self, request: Request) -> Response:
+        """Tell all about a task; hold the answer back while nothing new is known."""
+        name, query = request.path_params["task"], request.query_params
+        wait_s = wait_of(query)
+        if wait_s:
+            task = await self._node.tasks.watch(name, wait_s=wait_s, version=whole_number(query, "version"))
+            name = task.local_id
+        return self._task(name)
+
+    async def approve(self, request: Request) -> Response:
+        """Let a waiting task run."""
+        return self._task((await self._node.tasks.approve(request.path_params["task"])).local_id)
+
+    async def deny(self, request: Request) -> Response:
+        """End a waiting task."""
+        return self._task((await self._node.tasks.deny(request.path_params["task"])).local_id)
+
+    async def accept(self, request: Request) -> Response:
+        """Decide what is done with tasks that arrive."""
+        asked = await _asked(request, views.AcceptRequest)
+        await self._node.peers.accept(asked.mode)
+        return _json(asked)
+
+    def _task(self, name: str, status: int = 200) -> Response:
+        found = self._node.tasks.find(name)
+        events = [
+            views.EventView(
+                version=event.version,
+                at=milliseconds(event.at),
+                event=event.event,
+                state=event.state,
+                detail=event.detail,
+            )
+            for event in found.events
+        ]
+        return _json(views.task_view(found.task, found.delivery, events), status)
+
+    def _guarded(self, endpoint: Endpoint) -> Endpoint:
+        async def guarded(request: Request) -> Response:
+            presented = (bearer(request) or "").encode("utf-8", "surrogateescape")
+            if not hmac.compare_digest(presented, self._token):
+                raise NotAuthenticated(
+                    "the operator port takes the token in the state folder's operator.token"
+                )
+            return await endpoint(request)
+
+        return guarded
+
+
+def operator(
+    node: Node,
+    token: str,
+    status: Callable[[], StatusView],
+    settings: Callable[[], Sequence[SettingView]],
+) -> Starlette:
+    """Return the app for the operator port."""
+    return application(Operator(node, token, status, settings).routes())
+
+
+def peer_views(node: Node) -> list[views.PeerView]:
+    """Return how the configured peers are shown."""
+    return [
+        views.peer_view(state.peer, state.contact, has_token=state.has_token, queued=state.queued)
+        for state in node.peers.all()
+    ]
+
+
+async def _asked(request: Request, kind: type[T]) -> T:
+    return convert(parse(await body_of(request)), kind)
+
+
+def _limit(request: Request) -> int:
+    return min(whole_number(request.query_params, "limit") or _PAGE, _LONGEST_PAGE)
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return json(msgspec.json.encode(value), status)

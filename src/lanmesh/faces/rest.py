@@ -1,0 +1,99 @@
+"""the REST face, /lan/*"""
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lanmesh.engine.callers import Caller
+from lanmesh.engine.node import Node
+from lanmesh.errors import InvalidRequest, NotAuthenticated
+from lanmesh.faces.http import Route, application, bearer, body_of, json, wait_of, whole_number
+from lanmesh.model.envelope import Envelope, EnvelopeType, TaskRequest
+from lanmesh.model.task import FINAL
+from lanmesh.protocol import codec, profiles
+from lanmesh.protocol.codec import Health, Stored, Whoami
+
+
+class Rest:
+    """What peers, and any program with a token, may ask of this node."""
+
+    def __init__(self, node: Node) -> None:
+        """Speak for a node."""
+        self._node = node
+
+    def routes(self) -> list[Route]:
+        """Return the table of routes; PROTOCOL.md describes each."""
+        return [
+            Route("GET", "/lan/health", self.health),
+            Route("GET", "/lan/whoami", self.whoami),
+            Route("GET", "/lan/profile", self.profile),
+            Route("POST", "/lan/message", self.message),
+            Route("POST", "/lan/task", self.task),
+            Route("POST", "/lan/result", self.result),
+            Route("GET", "/lan/task/{id}", self.report),
+        ]
+
+    async def health(self, _request: Request) -> Response:
+        """Tell anyone that this node lives."""
+        node = self._node
+        health = Health(version=node.version, node_id=node.peers.me, uptime=round(node.uptime_s, 3))
+        return json(codec.encode(health))
+
+    async def whoami(self, request: Request) -> Response:
+        """Tell a caller what its token is worth here."""
+        try:
+            caller = self._caller(request)
+        except NotAuthenticated:
+            return json(codec.encode(Whoami(status="not_paired")))
+        return json(codec.encode(Whoami(status="paired", origin=caller.origin)))
+
+    async def profile(self, request: Request) -> Response:
+        """Tell a peer what this node is, offers and has to do."""
+        self._caller(request)
+        return json(profiles.encode(self._node.peers.own_profile()))
+
+    async def message(self, request: Request) -> Response:
+        """Take a message."""
+        caller, envelope, digest = await self._envelope(request, EnvelopeType.MESSAGE)
+        stored = await self._node.mail.receive(caller, envelope, digest)
+        return json(codec.encode(Stored(id=stored)), 202)
+
+    async def task(self, request: Request) -> Response:
+        """Take a task; in mode `wait`, hold the answer back for its outcome."""
+        caller, envelope, digest = await self._envelope(request, EnvelopeType.TASK)
+        report = await self._node.tasks.receive(caller, envelope, digest)
+        if isinstance(envelope.payload, TaskRequest) and envelope.payload.wait_s:
+            report = await self._node.tasks.report(caller, report.local_id, wait_s=envelope.payload.wait_s)
+        return json(codec.encode_report(report), 200 if report.state in FINAL else 202)
+
+    async def result(self, request: Request) -> Response:
+        """Take the result of a task that this node asked for."""
+        caller, envelope, digest = await self._envelope(request, EnvelopeType.RESULT)
+        return json(codec.encode_report(await self._node.tasks.receive_result(caller, envelope, digest)), 202)
+
+    async def report(self, request: Request) -> Response:
+        """Tell how a task of the caller's fares."""
+        caller = self._caller(request)
+        query = request.query_params
+        report = await self._node.tasks.report(
+            caller,
+            request.path_params["id"],
+            wait_s=wait_of(query),
+            version=whole_number(query, "version"),
+        )
+        return json(codec.encode_report(report))
+
+    def _caller(self, request: Request) -> Caller:
+        return self._node.identify(bearer(request))
+
+    async def _envelope(self, request: Request, kind: EnvelopeType) -> tuple[Caller, Envelope, bytes]:
+        caller = self._caller(request)
+        envelope, digest = codec.decode_envelope(await body_of(request))
+        if envelope.type is not kind:
+            raise InvalidRequest(f"a {envelope.type} envelope does not belong to {request.url.path}")
+        return caller, envelope, digest
+
+
+def rest(node: Node) -> Starlette:
+    """Return the app for the mesh port."""
+    return application(Rest(node).routes())

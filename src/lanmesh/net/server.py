@@ -1,0 +1,81 @@
+"""listen on a port and serve an app there, until told to stop"""
+
+import socket
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+
+import uvicorn
+
+from lanmesh.errors import InvalidConfig
+
+KEEP_ALIVE_S = 75
+"""Longer than any client of ours keeps an idle connection, so that none is closed under a request."""
+
+DRAIN_S = 2
+"""How long answers that are under way may take when the node stops."""
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; port 0 picks a free one.
+
+    Raises:
+        InvalidConfig: The address is not this machine's, or the port is taken.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Named as TCP, so that asyncio sets TCP_NODELAY on what it accepts: else each answer takes 40 ms.
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((host, port))
+        listening.listen(1024)
+    except (OSError, ValueError, TypeError) as fault:  # the latter of names that are none
+        listening.close()
+        why = getattr(fault, "strerror", None) or str(fault)
+        raise InvalidConfig(
+            f"cannot listen on {host} port {port}: {why}; choose another, or port 0 for any free one"
+        ) from fault
+    return listening
+
+
+class Listener:
+    """One ASGI app on one socket."""
+
+    def __init__(self, app: Callable[..., Awaitable[None]], listening: socket.socket) -> None:
+        """Take over a socket made by `bind`."""
+        self._socket = listening
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                http="httptools",
+                ws="none",
+                loop="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_keep_alive=KEEP_ALIVE_S,
+                timeout_graceful_shutdown=DRAIN_S,
+            )
+        )
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """Host and port, as bound."""
+        host, port = self._socket.getsockname()[:2]
+        return str(host), int(port)
+
+    async def serve(self) -> None:
+        """Answer requests until `stop`; those under way are answered first."""
+        await self._server.serve(sockets=[self._socket])
+
+    def stop(self) -> None:
+        """Let `serve` return soon."""
+        self._server.should_exit = True
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave signals alone: the daemon has them."""
+        yield

@@ -1,0 +1,215 @@
+"""The local face over real sockets: what the owner may ask, and that nobody else may."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from lanmesh.faces.operator import operator, peer_views
+from lanmesh.model.task import AcceptMode
+from lanmesh.protocol.views import SettingView, StatusView
+from tests.fakes import EPOCH, Fault, Mesh, NodeUnderTest, a_message, a_task, proven, soon, until
+from tests.integration.loopback import Program, served
+
+NOW_MS = round(EPOCH * 1000)
+
+ROUTES = [
+    ("GET", "/op/status"),
+    ("GET", "/op/config"),
+    ("GET", "/op/profile"),
+    ("GET", "/op/peers"),
+    ("GET", "/op/peers/b/profile"),
+    ("GET", "/op/messages"),
+    ("POST", "/op/messages"),
+    ("POST", "/op/messages/read"),
+    ("GET", "/op/tasks"),
+    ("POST", "/op/tasks"),
+    ("GET", "/op/tasks/t-1"),
+    ("POST", "/op/tasks/t-1/approve"),
+    ("POST", "/op/tasks/t-1/deny"),
+    ("PUT", "/op/accept"),
+]
+
+
+@asynccontextmanager
+async def an_owner(node: NodeUnderTest) -> AsyncIterator[Program]:
+    def status() -> StatusView:
+        return StatusView(
+            id=node.name,
+            name="",
+            version="0.0.0",
+            uptime=0.0,
+            accept_mode=node.node.peers.accept_mode(),
+            executor="fake",
+            listen="127.0.0.1",
+            port=1,
+            operator_port=2,
+            state_folder="/nowhere",
+            running=0,
+            waiting=0,
+            approvals=0,
+            unread=0,
+            queued=0,
+            peers=peer_views(node.node),
+            warnings=[],
+        )
+
+    settings = [SettingView(key="acceptMode", value="auto", source="default")]
+    async with served(operator(node.node, "secret", status, lambda: settings), "secret") as program:
+        yield program
+
+
+async def test_every_route_needs_the_operator_token(mesh: Mesh) -> None:
+    a, _ = await mesh.pair()
+    async with an_owner(a) as program:
+        for (method, path), token in itertools.product(ROUTES, (None, "guessed", "shared@a", "secre")):
+            answer = await program.ask(method, path, {}, token=token)
+            assert (answer.status, answer.code) == (401, "not-authenticated")
+            assert "WWW-Authenticate" in answer.headers
+
+
+async def test_status_and_settings_are_those_of_the_daemon(mesh: Mesh) -> None:
+    a, _ = await mesh.pair()
+    async with an_owner(a) as program:
+        status = await program.ask("GET", "/op/status")
+        settings = await program.ask("GET", "/op/config")
+
+        assert (status.json["id"], status.json["operatorPort"]) == ("a", 2)
+        assert settings.json == [{"key": "acceptMode", "value": "auto", "source": "default"}]
+
+
+async def test_a_task_is_asked_for_watched_and_shown_with_its_history(mesh: Mesh) -> None:
+    a, b = await mesh.pair()
+    async with an_owner(a) as program:
+        b.executor.hold()
+        asked = await program.ask("POST", "/op/tasks", {"peer": "b", "text": "count", "timeout": 5000})
+        watching = asyncio.create_task(program.ask("GET", f"/op/tasks/{asked.json['id'][:8]}?wait=20"))
+        await until(lambda: 20 in mesh.clock.pauses)
+        b.executor.release()
+        shown = (await soon(watching)).json
+        listed = await program.ask("GET", "/op/tasks?state=completed&limit=1")
+
+        assert (asked.status, asked.json["state"], asked.json["direction"]) == (202, "submitted", "asked")
+        assert (asked.json["timeout"], asked.json["createdAt"]) == (5000, NOW_MS)
+        assert (shown["state"], shown["result"], shown["delivery"]["state"]) == (
+            "completed",
+            "done: count",
+            "delivered",
+        )
+        assert shown["events"][0] == {
+            "version": 1,
+            "at": NOW_MS,
+            "event": "submit",
+            "state": "submitted",
+            "detail": "",
+        }
+        assert [task["id"] for task in listed.json] == [asked.json["id"]]
+        assert listed.json[0]["events"] == []
+
+
+async def test_a_task_that_waits_is_approved_or_denied(mesh: Mesh) -> None:
+    b = mesh.describe("b", peers=["a"], accept_mode=AcceptMode.MANUAL)
+    await b.start()
+    for name in ("t-1", "t-2"):
+        await b.receive(a_task(name, sender="a"), proven("a"))
+    async with an_owner(b) as program:
+        waiting = await program.ask("GET", "/op/tasks/t-1")
+        approved = await program.ask("POST", "/op/tasks/t-1/approve")
+        denied = await program.ask("POST", "/op/tasks/t-2/deny")
+        again = await program.ask("POST", "/op/tasks/t-2/approve")
+
+        assert (waiting.json["waitingFor"], waiting.json["proven"]) == ("approval", True)
+        assert (approved.status, approved.json["waitingFor"]) == (200, None)
+        assert (denied.json["state"], denied.json["error"]["code"]) == ("rejected", "denied")
+        assert (again.status, again.code) == (409, "illegal-transition")
+
+
+async def test_the_accept_mode_is_decided(mesh: Mesh) -> None:
+    a, _ = await mesh.pair()
+    async with an_owner(a) as program:
+        answer = await program.ask("PUT", "/op/accept", {"mode": "manual"})
+        nonsense = await program.ask("PUT", "/op/accept", {"mode": "sometimes"})
+
+        assert (answer.status, answer.json) == (200, {"mode": "manual"})
+        assert (nonsense.status, nonsense.code) == (400, "invalid-request")
+        assert a.node.peers.accept_mode() is AcceptMode.MANUAL
+
+
+async def test_messages_are_sent_listed_and_read(mesh: Mesh) -> None:
+    a, b = await mesh.pair()
+    async with an_owner(a) as program:
+        sent = await program.ask("POST", "/op/messages", {"peer": "b", "text": "hello"})
+        await a.hear(a_message(sender="b"), proven("b"))
+        listed = await program.ask("GET", "/op/messages?unread=1")
+        read = await program.ask("POST", "/op/messages/read", {"numbers": [1]})
+        unread = await program.ask("GET", "/op/messages?unread=1")
+
+        assert (sent.status, sent.json["state"], sent.json["attempts"]) == (202, "delivered", 1)
+        assert [message.text for message in b.node.mail.inbox(10)] == ["hello"]
+        assert listed.json == [
+            {
+                "number": 1,
+                "id": "m-1",
+                "sender": "b",
+                "proven": True,
+                "text": "hello",
+                "receivedAt": NOW_MS,
+                "readAt": None,
+            }
+        ]
+        assert (read.status, read.body, unread.json) == (204, b"", [])
+
+
+async def test_peers_are_shown_with_their_profiles(mesh: Mesh) -> None:
+    a, _ = await mesh.pair()
+    async with an_owner(a) as program:
+        fresh = await program.ask("GET", "/op/peers/b/profile")
+        a.link.faults["b"] = Fault.DOWN
+        stale = await program.ask("GET", "/op/peers/b/profile")
+        peers = await program.ask("GET", "/op/peers")
+        own = await program.ask("GET", "/op/profile")
+
+        assert (fresh.json["profile"]["id"], fresh.json["error"]) == ("b", None)
+        assert (stale.json["profile"]["id"], stale.json["error"]) == ("b", "b is down")
+        assert (peers.json[0]["id"], peers.json[0]["reachedAt"], peers.json[0]["error"]) == (
+            "b",
+            NOW_MS,
+            "b is down",
+        )
+        assert own.json["id"] == "a"
+
+
+CASES: list[tuple[str, str, Any, int, str]] = [
+    ("POST", "/op/tasks", {"peer": "c", "text": "x"}, 404, "peer-not-found"),
+    ("POST", "/op/tasks", {"peer": "b", "text": " "}, 400, "invalid-request"),
+    ("POST", "/op/tasks", {"peer": "b"}, 400, "invalid-request"),
+    ("POST", "/op/tasks", {"peer": "b", "text": "x", "timeout": 0}, 400, "invalid-request"),
+    ("POST", "/op/tasks", {"peer": "b", "text": "x", "parent": "none"}, 404, "task-not-found"),
+    ("POST", "/op/messages", b"not JSON", 400, "invalid-request"),
+    ("GET", "/op/tasks/none", None, 404, "task-not-found"),
+    ("GET", "/op/tasks/none?wait=5", None, 404, "task-not-found"),
+    ("GET", "/op/tasks?state=asleep", None, 400, "invalid-request"),
+    ("GET", "/op/tasks?limit=some", None, 400, "invalid-request"),
+    ("POST", "/op/tasks/none/approve", None, 404, "task-not-found"),
+    ("GET", "/op/peers/c/profile", None, 404, "peer-not-found"),
+    ("GET", "/op/nothing", None, 404, "route-not-found"),
+    ("GET", "/lan/health", None, 404, "route-not-found"),
+    ("PATCH", "/op/status", None, 405, "method-not-allowed"),
+]
+
+
+async def test_what_cannot_be_done_is_a_problem_document(mesh: Mesh) -> None:
+    a, _ = await mesh.pair()
+    async with an_owner(a) as program:
+        for method, path, body, status, code in CASES:
+            answer = await program.ask(method, path, body)
+            assert (answer.status, answer.code) == (status, code), (method, path, body)
+
+
+async def test_a_route_with_two_methods_tells_both(mesh: Mesh) -> None:
+    a, _ = await mesh.pair()
+    async with an_owner(a) as program:
+        answer = await program.ask("DELETE", "/op/tasks")
+
+        assert answer.headers["Allow"] == "GET, HEAD, POST"
