@@ -1,0 +1,120 @@
+"""lanmesh status, peers, profile, config: look at the node"""
+
+import os
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from lanmesh.cli.node import ask, folder
+from lanmesh.cli.terminal import JsonFlag, ago, plain, show_facts, show_json, show_table
+from lanmesh.errors import NodeUnreachable
+from lanmesh.protocol.views import PeerView, SettingView, StatusView
+
+
+def status(json: JsonFlag = False) -> None:
+    """Show how the node fares."""
+    view = ask(lambda node: node.status())
+    if json:
+        show_json(view)
+        return
+    tasks = f"{view.running} running, {view.waiting} waiting"
+    if view.approvals:
+        tasks += f" ({view.approvals} for your approval: lanmesh approve ID)"
+    show_facts(
+        [
+            ("node", view.id if view.name == view.id else f"{view.id} ({view.name})"),
+            ("version", f"{view.version}, up {round(view.uptime)} s"),
+            ("peers reach it", _reach(view)),
+            ("accepts tasks", view.accept_mode),
+            ("does them by", view.executor),
+            ("tasks", tasks),
+            ("mail", f"{view.unread} unread, {view.queued} to be delivered"),
+            ("state", view.state_folder),
+            *(("note", sentence) for sentence in view.warnings),
+        ]
+    )
+    if view.peers:
+        print()
+        _show_peers(view.peers)
+
+
+def peers(json: JsonFlag = False) -> None:
+    """Show the peers and when they were last seen."""
+    views = ask(lambda node: node.peers())
+    if json:
+        show_json(views)
+    elif views:
+        _show_peers(views)
+    else:
+        print(f"no peers are configured; add one to {folder().config}")
+
+
+def profile(
+    peer: Annotated[str | None, typer.Argument(help="A peer; else this node.")] = None, json: JsonFlag = False
+) -> None:
+    """Show what this node, or a peer, is and offers."""
+    if peer is None:
+        about = ask(lambda node: node.profile())
+    else:
+        seen = ask(lambda node: node.peer_profile(peer))
+        about = msgspec.json.decode(seen.profile, type=dict[str, Any])
+        if seen.error and not json:
+            print(f"as {peer} was {ago(seen.seen_at)}: {plain(seen.error)}\n")
+    if json:
+        show_json(about)
+    else:
+        show_facts([(name, _words(value)) for name, value in about.items()])
+
+
+def config(json: JsonFlag = False) -> None:
+    """Show each setting, and where it came from."""
+    try:
+        settings = ask(lambda node: node.settings())
+    except NodeUnreachable:
+        settings = _settings_of_files()
+    if json:
+        show_json(settings)
+    else:
+        show_table(
+            ("setting", "value", "from"),
+            [(item.key, _words(item.value) or "-", item.source) for item in settings],
+        )
+
+
+def _reach(view: StatusView) -> str:
+    if view.listen in {"0.0.0.0", "::"}:  # noqa: S104  # only named here, not bound
+        return f"on every address of this machine, port {view.port}, in clear text"
+    return f"at {view.listen}, port {view.port}, in clear text"
+
+
+def _settings_of_files() -> list[SettingView]:
+    from lanmesh import daemon  # noqa: PLC0415  # only where no node answers
+
+    return daemon.setting_views(daemon.load_config(folder(), os.environ))
+
+
+def _show_peers(views: list[PeerView]) -> None:
+    show_table(
+        ("peer", "address", "wire", "last answer", "last word", "waiting", "note"),
+        [
+            (
+                view.id,
+                f"{view.host}:{view.port}",
+                "cleartext",
+                ago(view.reached_at),
+                ago(view.heard_at),
+                str(view.queued),
+                view.error or ("" if view.has_token else "no token for it: set its LAN_PEER_…_TOKEN"),
+            )
+            for view in views
+        ],
+    )
+
+
+def _words(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(item)}" for name, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(_words(item) for item in value)
+    return "" if value is None else str(value)

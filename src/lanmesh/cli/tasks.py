@@ -1,0 +1,191 @@
+"""lanmesh delegate, tasks, task, approve, deny, accept: work for peers and from them"""
+
+import os
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from lanmesh.cli.node import ask, owner_only
+from lanmesh.cli.terminal import (
+    JsonFlag,
+    ago,
+    first_line,
+    plain,
+    show_facts,
+    show_json,
+    show_table,
+    show_text,
+    text_of,
+)
+from lanmesh.client import Client
+from lanmesh.errors import TimedOut
+from lanmesh.model.task import FINAL, AcceptMode, TaskState
+from lanmesh.protocol.views import EventView, TaskView
+
+Id = Annotated[str, typer.Argument(help="Id of the task, or its first characters.")]
+
+
+def delegate(
+    peer: Annotated[str, typer.Argument(help="Who is to do it.")],
+    text: Annotated[str, typer.Argument(help="What is to be done; - reads it from stdin.")],
+    wait: Annotated[
+        float | None,
+        typer.Option(metavar="S", min=0, help="Wait so many seconds for the result, and print it."),
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(metavar="S", help="Seconds that the run may take there; else 600.")
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """Ask a peer to do something.
+
+    With --wait, what happens is told on standard error and the result printed; the exit status
+    is 0 for a result, 1 for a task that failed or was rejected, 7 if it is still open. Waiting
+    is not running: a task goes on when nobody waits for it.
+    """
+    words = text_of(text)
+
+    async def work(node: Client) -> TaskView:
+        asked = await node.delegate(
+            peer, words, timeout_s=timeout, parent=os.environ.get("LANMESH_TASK_ID") or None
+        )
+        return asked if wait is None else await _follow(node, asked, wait, quiet=json)
+
+    task = ask(work)
+    if json:
+        show_json(task)
+    elif wait is None:
+        print(f"{task.id}  {task.state}; lanmesh task {task.id[:8]} tells more")
+    elif task.state == TaskState.COMPLETED:
+        show_text(task.result or "")
+    if wait is not None:
+        _end(task, wait)
+
+
+def tasks(
+    state: Annotated[TaskState | None, typer.Option(help="Only those in this state.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, at most.")] = 20,
+    json: JsonFlag = False,
+) -> None:
+    """Show the latest tasks: those asked of peers, and those done for them."""
+    views = ask(lambda node: node.tasks(state=state, limit=limit))
+    if json:
+        show_json(views)
+    elif views:
+        show_table(
+            ("id", "", "peer", "state", "since", "task"),
+            [
+                (
+                    view.id[:8],
+                    "asked of" if view.direction == "asked" else "doing for",
+                    view.peer,
+                    _state(view),
+                    ago(view.finished_at or view.started_at or view.created_at),
+                    first_line(view.description),
+                )
+                for view in views
+            ],
+        )
+    else:
+        print("no tasks yet")
+
+
+def task(task: Id, json: JsonFlag = False) -> None:
+    """Show all about a task."""
+    view = ask(lambda node: node.task(task))
+    if json:
+        show_json(view)
+        return
+    direction = "asked of" if view.direction == "asked" else "doing for"
+    facts = [("task", view.id), (direction, view.peer), ("state", _state(view))]
+    if view.wire_id != view.id:
+        facts.append(("its asker's id", view.wire_id))
+    if view.delivery is not None:
+        what = "request" if view.direction == "asked" else "result"
+        facts.append(
+            (what, view.delivery.state + (f": {view.delivery.error}" if view.delivery.error else ""))
+        )
+    if view.path and view.direction != "asked":
+        facts.append(("came through", " > ".join(view.path)))
+    if view.error is not None:
+        facts.append(("error", f"{view.error.code}: {view.error.detail}"))
+    show_facts([*facts, ("task's text", first_line(view.description, 200))])
+    print()
+    for event in view.events:
+        print(_line(event))
+    if view.result is not None:
+        print()
+        show_text(view.result)
+        if view.truncated:
+            print("(the result was longer than what is kept of it)", file=sys.stderr)
+
+
+def approve(task: Id, json: JsonFlag = False) -> None:
+    """Let a task that waits for your word run."""
+    owner_only("approving a task")
+    _decided(ask(lambda node: node.approve(task)), "approved", json=json)
+
+
+def deny(task: Id, json: JsonFlag = False) -> None:
+    """End a task that waits for your word; its asker is told."""
+    owner_only("denying a task")
+    _decided(ask(lambda node: node.deny(task)), "denied", json=json)
+
+
+def accept(
+    mode: Annotated[AcceptMode, typer.Argument(help="Run tasks, ask you first, or refuse them.")],
+    json: JsonFlag = False,
+) -> None:
+    """Decide what is done with tasks that arrive."""
+    owner_only("the accept mode")
+    chosen = ask(lambda node: node.accept(mode))
+    if json:
+        show_json({"mode": chosen})
+    else:
+        print(f"tasks that arrive from now on: {chosen}")
+
+
+async def _follow(node: Client, task: TaskView, wait_s: float, *, quiet: bool) -> TaskView:
+    """Wait for a task, and tell what happens to it meanwhile."""
+    deadline = time.monotonic() + wait_s
+    told = 0
+    while True:
+        for event in task.events[told:]:
+            if not quiet:
+                print(_line(event), file=sys.stderr)
+        told = len(task.events)
+        left_s = deadline - time.monotonic()
+        if task.state in FINAL or left_s <= 0:
+            return task
+        task = await node.watch(task.id, wait_s=left_s, version=task.version)
+
+
+def _end(task: TaskView, wait_s: float) -> None:
+    if task.state not in FINAL:
+        raise TimedOut(
+            f"task {task.id[:8]} is {_state(task)} after {wait_s:g} s, and goes on; "
+            f"lanmesh task {task.id[:8]} shows how it fares"
+        )
+    if task.state != TaskState.COMPLETED:
+        why = f": {plain(task.error.detail)}" if task.error else ""
+        print(f"lanmesh: {task.state}{why}", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _decided(task: TaskView, word: str, *, json: bool) -> None:
+    if json:
+        show_json(task)
+    else:
+        print(f"{word}: task {task.id[:8]} of {plain(task.peer)}")
+
+
+def _state(task: TaskView) -> str:
+    return f"{task.state}, waits for {task.waiting_for}" if task.waiting_for else task.state
+
+
+def _line(event: EventView) -> str:
+    at = time.strftime("%H:%M:%S", time.localtime((event.at or 0) / 1000))
+    fraction = f"{(event.at or 0) % 1000:03d}"
+    return f"{at}.{fraction}  {event.event:<18} {event.state:<10} {plain(event.detail)}".rstrip()

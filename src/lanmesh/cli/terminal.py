@@ -1,0 +1,115 @@
+"""what people see in the terminal: tables, times, errors; and JSON for programs"""
+
+import sys
+import time
+import unicodedata
+from collections.abc import Sequence
+from typing import Annotated
+
+import msgspec
+import typer
+
+from lanmesh.errors import InvalidRequest, MeshError
+from lanmesh.protocol import problems
+
+JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+
+_JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
+"""Invisible, but part of words in some scripts, and of emoji."""
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+
+
+def show_json(value: object) -> None:
+    """Print a value as indented JSON."""
+    print(_visible(msgspec.json.format(msgspec.json.encode(value), indent=2).decode()))
+
+
+def show_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table, as wide as the terminal."""
+    from rich.console import Console  # noqa: PLC0415  # 60 ms that programs need not wait for
+    from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(plain(cell)) for cell in row))
+    Console(soft_wrap=False).print(table)
+
+
+def show_facts(facts: Sequence[tuple[str, str]]) -> None:
+    """Print names with their values, one a line."""
+    width = max(len(name) for name, _ in facts)
+    for name, value in facts:
+        print(f"{plain(name):<{width}}  {plain(value)}")
+
+
+def show_text(text: str) -> None:
+    """Print a text that a peer wrote: as it is into a file or pipe, without control characters here."""
+    if sys.stdout.isatty():
+        text = "\n".join(plain(line) for line in text.split("\n"))
+    print(text)
+
+
+def show_error(fault: MeshError, *, as_json: bool) -> None:
+    """Print an error to standard error."""
+    said = _visible(problems.encode(fault).decode()) if as_json else f"lanmesh: {plain(fault.detail)}"
+    print(said, file=sys.stderr)
+
+
+def plain(text: str) -> str:
+    """Return a text that cannot move the cursor, ring, hide or turn around: such characters are escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c.encode("unicode_escape").decode() if _is_trick(c) else c for c in text)
+
+
+def _is_trick(character: str) -> bool:
+    kind = unicodedata.category(character)
+    return kind in {"Cc", "Cs", "Zl", "Zp"} - ({"Cc"} if character == "\t" else set()) or (
+        kind == "Cf" and character not in _JOINERS
+    )
+
+
+def _visible(json: str) -> str:
+    """Return the same JSON with such characters as JSON's own escapes (RFC 8259 section 7)."""
+    if json.isprintable():
+        return json
+    return "".join(_json_escape(c) if c != "\n" and _is_trick(c) else c for c in json)
+
+
+def _json_escape(character: str) -> str:
+    units = character.encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
+def text_of(argument: str) -> str:
+    """Return the text that an argument gives: `-` stands for what comes on stdin.
+
+    Raises:
+        InvalidRequest: Stdin is closed.
+    """
+    if argument != "-":
+        return argument
+    if sys.stdin is None:
+        raise InvalidRequest("stdin is closed: give the text as an argument")
+    return sys.stdin.read()
+
+
+def ago(milliseconds: int | None) -> str:
+    """Return how long ago something was, in words."""
+    if milliseconds is None:
+        return "never"
+    seconds = max(0, round(time.time() - milliseconds / 1000))
+    for unit, size in (("d", _DAY), ("h", _HOUR), ("min", _MINUTE)):
+        if seconds >= size:
+            return f"{seconds // size} {unit} ago"
+    return f"{seconds} s ago"
+
+
+def first_line(text: str, width: int = 60) -> str:
+    """Return the beginning of a text."""
+    line, _, more = text.strip().partition("\n")
+    return f"{line[: width - 1]}…" if len(line) > width or more else line

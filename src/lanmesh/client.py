@@ -1,0 +1,186 @@
+"""ask a running node: the library for programs and for the CLI"""
+
+import json
+from types import TracebackType
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import aiohttp
+import msgspec
+
+from lanmesh.errors import InvalidRequest, NodeUnreachable, TimedOut
+from lanmesh.locations import StateFolder
+from lanmesh.model.ids import quoted
+from lanmesh.model.task import AcceptMode
+from lanmesh.protocol import problems
+from lanmesh.protocol.views import (
+    AcceptRequest,
+    DelegateRequest,
+    DeliveryView,
+    MessageView,
+    PeerProfileView,
+    PeerView,
+    ReadRequest,
+    SendRequest,
+    SettingView,
+    StatusView,
+    TaskView,
+)
+
+T = TypeVar("T")
+
+LONGEST_WAIT_S = 50.0
+"""Of one question to the node; a longer wait is many questions."""
+
+
+class Client:
+    """A connection to the node of one state folder, for the owner's programs.
+
+    Every method raises what the node raises, in the same classes; see `lanmesh.errors`.
+
+    Example:
+        async with Client(StateFolder(path=state_folder(os.environ))) as node:
+            task = await node.delegate("server-219", "count the words of …")
+            while task.state not in FINAL:
+                task = await node.watch(task.id, wait_s=LONGEST_WAIT_S)
+    """
+
+    def __init__(self, folder: StateFolder) -> None:
+        """Speak to the node that holds a state folder, whether it runs yet or not."""
+        self._folder = folder
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "Client":
+        """Find the node.
+
+        Raises:
+            NodeUnreachable: None runs in this state folder.
+        """
+        if not self._folder.is_held():
+            raise NodeUnreachable(self._hint())  # what an ended node left behind may lead to another's port
+        try:
+            address = json.loads(self._folder.node.read_text(encoding="utf-8"))["operator"]
+            token = self._folder.operator_token.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError, KeyError, TypeError) as fault:
+            raise NodeUnreachable(self._hint()) from fault
+        self._session = aiohttp.ClientSession(
+            base_url=f"http://{address['host']}:{address['port']}",
+            headers={"Authorization": f"Bearer {token}"},
+            timeout=aiohttp.ClientTimeout(total=LONGEST_WAIT_S + 30, sock_connect=5),
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of the node."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def status(self) -> StatusView:
+        """Return how the node fares."""
+        return await self._get("/op/status", StatusView)
+
+    async def settings(self) -> list[SettingView]:
+        """Return each setting and where it came from."""
+        return await self._get("/op/config", list[SettingView])
+
+    async def profile(self) -> dict[str, Any]:
+        """Return what the node tells its peers of itself."""
+        return await self._get("/op/profile", dict[str, Any])
+
+    async def peers(self) -> list[PeerView]:
+        """Return the configured peers and what was last seen of them."""
+        return await self._get("/op/peers", list[PeerView])
+
+    async def peer_profile(self, peer: str) -> PeerProfileView:
+        """Return a peer's profile: fresh if it answers, else the one it last showed."""
+        return await self._get(f"/op/peers/{_segment(peer)}/profile", PeerProfileView)
+
+    async def send(self, peer: str, text: str) -> DeliveryView:
+        """Say something to a peer; returns after the first attempt to deliver it, or 5 s."""
+        return await self._call("POST", "/op/messages", DeliveryView, SendRequest(peer=peer, text=text))
+
+    async def messages(self, *, unread: bool = False, limit: int = 50) -> list[MessageView]:
+        """Return the latest messages, the oldest of them first."""
+        return await self._get(f"/op/messages?limit={limit}&unread={int(unread)}", list[MessageView])
+
+    async def mark_read(self, numbers: list[int]) -> None:
+        """Note that messages were read."""
+        await self._request("POST", "/op/messages/read", msgspec.json.encode(ReadRequest(numbers=numbers)))
+
+    async def delegate(
+        self, peer: str, text: str, *, timeout_s: float | None = None, parent: str | None = None
+    ) -> TaskView:
+        """Ask a peer to do something; the task is stored when this returns, not yet done."""
+        try:
+            timeout = None if timeout_s is None else round(timeout_s * 1000)
+        except (ValueError, OverflowError) as fault:
+            raise InvalidRequest("the timeout must be a number of seconds") from fault
+        asked = DelegateRequest(peer=peer, text=text, timeout=timeout, parent=parent)
+        return await self._call("POST", "/op/tasks", TaskView, asked)
+
+    async def tasks(self, *, state: str | None = None, limit: int = 50) -> list[TaskView]:
+        """Return the latest tasks, the newest first."""
+        chosen = "" if state is None else f"&state={_segment(state)}"
+        return await self._get(f"/op/tasks?limit={limit}{chosen}", list[TaskView])
+
+    async def task(self, task: str) -> TaskView:
+        """Return all about a task, by its id, the first characters of it, or its wire id."""
+        return await self._get(f"/op/tasks/{_segment(task)}", TaskView)
+
+    async def watch(self, task: str, *, wait_s: float, version: int | None = None) -> TaskView:
+        """Return a task once it is final or newer than a version, or after `wait_s` as it is.
+
+        One question to the node: `wait_s` beyond `LONGEST_WAIT_S` counts as that.
+        """
+        newer = "" if version is None else f"&version={version}"
+        wait_s = min(wait_s, LONGEST_WAIT_S)
+        return await self._get(f"/op/tasks/{_segment(task)}?wait={wait_s:g}{newer}", TaskView)
+
+    async def approve(self, task: str) -> TaskView:
+        """Let a waiting task run."""
+        return await self._call("POST", f"/op/tasks/{_segment(task)}/approve", TaskView)
+
+    async def deny(self, task: str) -> TaskView:
+        """End a waiting task."""
+        return await self._call("POST", f"/op/tasks/{_segment(task)}/deny", TaskView)
+
+    async def accept(self, mode: AcceptMode) -> AcceptMode:
+        """Decide what is done with tasks that arrive; return what is done from now on."""
+        return (await self._call("PUT", "/op/accept", AcceptRequest, AcceptRequest(mode=mode))).mode
+
+    async def _get(self, path: str, kind: type[T]) -> T:
+        return await self._call("GET", path, kind)
+
+    async def _call(self, method: str, path: str, kind: type[T], asked: msgspec.Struct | None = None) -> T:
+        try:
+            body = None if asked is None else msgspec.json.encode(asked)
+        except UnicodeEncodeError as fault:
+            raise InvalidRequest("the text is not UTF-8") from fault
+        return msgspec.json.decode(await self._request(method, path, body), type=kind)
+
+    async def _request(self, method: str, path: str, body: bytes | None) -> bytes:
+        if self._session is None:
+            raise NodeUnreachable("use the client as `async with Client(…) as node`")
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        try:
+            async with self._session.request(method, path, data=body, headers=headers) as answer:
+                said = await answer.read()
+                if answer.ok:
+                    return said
+                raise problems.decode(answer.status, said)
+        except TimeoutError as fault:
+            raise TimedOut(f"the node in {self._folder.path} does not answer; its log says why") from fault
+        except aiohttp.ClientError as fault:
+            raise NodeUnreachable(self._hint()) from fault
+
+    def _hint(self) -> str:
+        return f"no node runs in {self._folder.path}; start one with `lanmesh run`"
+
+
+def _segment(text: str) -> str:
+    if text in {"", ".", ".."} or "/" in text:
+        raise InvalidRequest(f"{quoted(text)} is no id and no name")
+    return quote(text, safe="", errors="surrogatepass")
