@@ -1,0 +1,72 @@
+"""Nodes that know each other, and that none outlives its test."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.acceptance.node_process import NodeProcess, free_port, new_token
+
+
+class Mesh:
+    """Nodes that know each other, by pre-shared tokens."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._nodes: list[NodeProcess] = []
+
+    def lone(self, settings: Mapping[str, Any] | None = None, **variables: str) -> NodeProcess:
+        """Lay out a node that knows no peer; it is not started."""
+        home = self._folder / f"node-{len(self._nodes)}"
+        node = NodeProcess(home, settings or {}, {"OPENCLAW_LAN_TOKEN": new_token(), **variables})
+        self._nodes.append(node)
+        return node
+
+    def of(self, **nodes: Mapping[str, Any]) -> tuple[NodeProcess, ...]:
+        """Lay out nodes by name, each with its keys under `node`, and all as peers of each other."""
+        ports = {name: free_port() for name in nodes}
+        tokens = {name: new_token() for name in nodes}
+        return tuple(
+            self.lone(
+                {
+                    "profile": {"id": name},
+                    "node": {"port": ports[name], **keys},
+                    "peers": {
+                        other: {"host": "127.0.0.1", "port": ports[other]} for other in nodes if other != name
+                    },
+                },
+                OPENCLAW_LAN_TOKEN=tokens[name],
+                **{
+                    f"LAN_PEER_{other.upper()}_TOKEN": token
+                    for other, token in tokens.items()
+                    if other != name
+                },
+            )
+            for name, keys in nodes.items()
+        )
+
+    def started(self, **nodes: Mapping[str, Any]) -> tuple[NodeProcess, ...]:
+        """Lay out nodes and start them."""
+        return start_all(*self.of(**nodes))
+
+    def end(self) -> None:
+        """End all nodes, and see that none has shown a token to anybody."""
+        leaks = {node.home.name: node.leaks() for node in self._nodes}
+        living = [node for node in self._nodes if node.process is not None]
+        for node in living:
+            if node.process is not None:
+                node.process.terminate()
+        for node in living:
+            node.ended()
+        left = [process for node in self._nodes for process in node.programs()]
+        for process in left:
+            process.kill()
+        assert not left, "programs of tasks outlived their nodes"
+        assert not any(leaks.values()), f"a token can be read in {leaks}"
+
+
+def start_all(*nodes: NodeProcess) -> tuple[NodeProcess, ...]:
+    for node in nodes:
+        node.launch()
+    for node in nodes:
+        node.ready()
+    return nodes
