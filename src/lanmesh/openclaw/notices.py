@@ -1,0 +1,132 @@
+"""tell the gateway's sessions what has arrived for them, without starting a turn where that can be"""
+
+import asyncio
+import logging
+
+from lanmesh.engine.events import Events, heard
+from lanmesh.engine.node import Node
+from lanmesh.engine.ports import Clock
+from lanmesh.errors import GatewayRefused, MeshError
+from lanmesh.model.envelope import Mail
+from lanmesh.model.ids import LocalId, short
+from lanmesh.openclaw.gateway import Gateway, Json
+from lanmesh.protocol.quoting import fenced
+from lanmesh.protocol.sessions import is_main
+from lanmesh.store.database import Change, Topic
+
+log = logging.getLogger(__name__)
+
+_GRACE_S = 3.0
+"""A tool call that waits for the outcome gets it first; only what nobody fetched by then is told."""
+
+_LOOK_S = 5.0
+"""How soon a new process of the gateway is told again."""
+
+_MAIN = "main"
+"""Whichever main session took a notice that was meant for another session."""
+
+_DIGEST = 400
+"""Characters of a message or a result in a notice; the rest is read by tool or command."""
+
+
+class Notices:
+    """Points sessions to their mail and their outcomes, after each reconnect again until a turn shows it.
+
+    The gateway keeps notices in memory only, so what no turn has shown is told to its next process.
+    """
+
+    def __init__(self, gateway: Gateway, node: Node, *, events: Events, clock: Clock) -> None:
+        """Tell what a node has, over a gateway."""
+        self._gateway = gateway
+        self._node = node
+        self._events = events
+        self._clock = clock
+        self._messages: dict[int, Mail] = {}
+        self._outcomes: dict[str, str] = {}
+        """Each outcome that was told, by its task, to the session that was told of it."""
+        self._begun: asyncio.Queue[str] = asyncio.Queue()
+
+    async def run(self) -> None:
+        """Tell, until cancelled."""
+        with self._gateway.listen(self._listen):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._confirm())
+                await self._tell_for_ever()
+
+    async def _tell_for_ever(self) -> None:
+        connection = 0
+        with self._events.watch(Change(Topic.MAIL), Change(Topic.ENDED)) as news:
+            while True:
+                await self._gateway.connected()
+                news.clear()
+                await self._clock.sleep(_GRACE_S)
+                if connection != self._gateway.connections:
+                    connection = self._gateway.connections
+                    self._messages.clear()
+                    self._outcomes.clear()
+                try:
+                    await self._tell_messages()
+                    await self._tell_outcomes()
+                except MeshError as fault:
+                    log.info("notice not taken", extra={"why": fault.detail})
+                await heard(self._clock, news, _LOOK_S)
+
+    async def _tell_messages(self) -> None:
+        new = [mail for mail in self._node.mail.untold() if mail.number not in self._messages]
+        if not new:
+            return
+        parts = [
+            fenced(_cut(mail.text), peer=mail.sender, proven=mail.proven, what="message") for mail in new[-5:]
+        ]
+        count = "a new message" if len(new) == 1 else f"{len(new)} new messages"
+        text = f"LAN mesh: {count} in the inbox (lan_inbox reads them).\n" + "\n".join(parts)
+        await self._gateway.call("wake", {"text": text, "mode": "next-heartbeat"})
+        self._messages.update({mail.number: mail for mail in new})
+
+    async def _tell_outcomes(self) -> None:
+        for task in self._node.tasks.unread_outcomes():
+            if task.local_id in self._outcomes:
+                continue
+            what = f"task {short(task.local_id)} that you gave to {task.peer} is {task.state}"
+            said = task.result if task.error is None else task.error.detail
+            quote = fenced(_cut(said or ""), peer=task.peer, proven=True, what="result")
+            text = f"LAN mesh: {what} (lan_task reads all of it).\n{quote}"
+            self._outcomes[task.local_id] = await self._wake(task.session or "", text)
+
+    async def _wake(self, session: str, text: str) -> str:
+        """Tell a session: the main one sees it in its next turn, another begins a turn for it.
+
+        Return who was told: the session, or `_MAIN`.
+        """
+        notice: Json = {"text": text, "mode": "next-heartbeat"}
+        if not is_main(session):
+            try:
+                await self._gateway.call("wake", {**notice, "mode": "now", "sessionKey": session})
+            except GatewayRefused:  # 2026.3 knows the main session only
+                pass
+            else:
+                return session
+        await self._gateway.call("wake", notice)
+        return session if is_main(session) else _MAIN
+
+    def _listen(self, event: str, payload: Json) -> None:
+        if event != "agent" or payload.get("stream") != "lifecycle":
+            return
+        data = payload.get("data")
+        if isinstance(data, dict) and data.get("phase") == "start":
+            self._begun.put_nowait(str(payload.get("sessionKey") or ""))
+
+    async def _confirm(self) -> None:
+        """Note what a turn has shown: a session's turn begins with all that it was told."""
+        while True:
+            session = await self._begun.get()
+            if is_main(session) and self._messages:
+                shown, self._messages = self._messages, {}
+                await self._node.mail.mark_told(shown.values())
+            for task, told in list(self._outcomes.items()):
+                if told == session or (told == _MAIN and is_main(session)):
+                    await self._node.tasks.mark_told(LocalId(task))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _DIGEST else f"{text[:_DIGEST]}…"
