@@ -144,6 +144,19 @@ class NodeUnreachable(MeshError):
     retryable = True
 
 
+class GatewayUnavailable(MeshError):
+    """The OpenClaw gateway beside this node does not answer now."""
+
+    code = "gateway-unavailable"
+    retryable = True
+
+
+class GatewayRefused(MeshError):
+    """The OpenClaw gateway beside this node says no."""
+
+    code = "gateway-refused"
+
+
 class StorageFailed(MeshError):
     """The node could not write to its disk; nothing of the request was kept."""
 

@@ -86,6 +86,11 @@ class StateFolder:
         return self.path / "operator.token"
 
     @property
+    def device_key(self) -> Path:
+        """The key by which the gateway knows this node."""
+        return self.path / "device.key"
+
+    @property
     def log(self) -> Path:
         """What the node logs when it has no terminal."""
         return self.path / "node.log"

@@ -88,6 +88,20 @@ class Mailroom:
         chosen = list(numbers)
         await self._database.write(lambda tx: mail.mark_read(tx, chosen, self._clock.now()))
 
+    def untold(self) -> list[Mail]:
+        """Return the messages that were neither read nor pointed out to anyone."""
+        return mail.untold(self._database.read)
+
+    async def mark_told(self, messages: Iterable[Mail]) -> None:
+        """Note that messages were pointed out."""
+        chosen = list(messages)
+
+        def change(tx: Transaction) -> None:
+            for message in chosen:
+                mail.mark_told(tx, message.number, self._clock.now())
+
+        await self._database.write(change)
+
     async def _settled(self, delivery: Delivery, wait_s: float) -> Delivery:
         deadline = self._clock.monotonic() + wait_s
         over = {state for state, moves in TRANSITIONS.items() if not moves}

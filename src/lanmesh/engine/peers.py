@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from lanmesh.engine import admission
 from lanmesh.engine.callers import Caller
-from lanmesh.engine.ports import Clock, Machine, PeerLink, Tokens
+from lanmesh.engine.ports import Clock, Machine, PeerLink, Surroundings, Tokens
 from lanmesh.errors import MeshError, PeerNotFound
 from lanmesh.model import ids
 from lanmesh.model.envelope import Envelope
@@ -52,6 +52,7 @@ class Peers:
         clock: Clock,
         link: PeerLink,
         machine: Machine,
+        surroundings: Surroundings,
         tokens: Tokens,
         identity: Identity,
         configured: Mapping[PeerId, Peer],
@@ -63,6 +64,7 @@ class Peers:
         self._clock = clock
         self._link = link
         self._machine = machine
+        self._surroundings = surroundings
         self._tokens = tokens
         self._identity = identity
         self._configured = configured
@@ -132,6 +134,7 @@ class Peers:
         read = self._database.read
         return Profile(
             identity=self._identity,
+            offers=self._surroundings.offers(),
             hardware=self._machine.hardware(),
             load=self._machine.load(),
             tasks=tasks.counts(read),

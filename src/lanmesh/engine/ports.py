@@ -5,8 +5,8 @@ from typing import Protocol
 
 from lanmesh.engine.callers import InboundToken
 from lanmesh.model.envelope import Envelope
-from lanmesh.model.ids import LocalId, PeerId, WireId
-from lanmesh.model.profile import Hardware, MachineLoad
+from lanmesh.model.ids import PeerId, WireId
+from lanmesh.model.profile import Hardware, MachineLoad, Offers
 from lanmesh.model.task import Outcome, Task, TaskReport
 
 
@@ -33,6 +33,14 @@ class Random(Protocol):
         """Return a number from 0 up to, not including, 1."""
 
 
+class Interrupted(Exception):
+    """A run came to nothing that is known; its argument says why."""
+
+
+class NotBegun(Interrupted):
+    """A run was never begun: it may be begun anew, whatever the task."""
+
+
 class Executor(Protocol):
     """A way to do a task on this node."""
 
@@ -40,14 +48,37 @@ class Executor(Protocol):
     def repeatable(self) -> bool:
         """Whether doing a task again after an interrupted run is harmless."""
 
+    @property
+    def outlives(self) -> bool:
+        """Whether a run goes on without this node, so that a later boot can go on with it."""
+
+    @property
+    def host_boot(self) -> str | None:
+        """Return the boot of what runs the work beside this node; `None` if nothing does."""
+
+    async def ready(self) -> None:
+        """Return once work can be begun."""
+
     async def run(self, task: Task) -> Outcome:
         """Do the task and return how it ended; failure is an outcome, not an exception.
 
-        Cancellation ends the work for real, its child processes included, before it is passed on.
+        Cancellation lets go of the work: what does not outlive this node has ended before it is
+        passed on.
+
+        Raises:
+            Interrupted: It was begun, and how it ended cannot be known.
         """
 
-    async def abandon(self, tasks: Sequence[LocalId]) -> None:
-        """End whatever an earlier boot of this node has left running for these tasks."""
+    async def resume(self, task: Task) -> Outcome:
+        """Go on with an attempt that an earlier boot of this node began; like `run` otherwise.
+
+        Raises:
+            Interrupted: Nothing of it goes on, whatever was left of it is ended, and how far it
+                came cannot be known.
+        """
+
+    async def abort(self, task: Task) -> None:
+        """End for real what may go on of an attempt that was let go of; nothing, if nothing does."""
 
 
 class PeerLink(Protocol):
@@ -89,6 +120,13 @@ class Machine(Protocol):
 
     def load(self) -> MachineLoad:
         """Return how busy it has been since the last call."""
+
+
+class Surroundings(Protocol):
+    """What stands beside this node and can be offered to peers: the gateway's agents and their means."""
+
+    def offers(self) -> Offers:
+        """Return what is known of it now; nothing, where nothing stands there."""
 
 
 class Tokens(Protocol):

@@ -2,14 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 
 from lanmesh.engine.events import Events, within
 from lanmesh.engine.outcomes import Outcomes
-from lanmesh.engine.ports import Clock, Executor
+from lanmesh.engine.ports import Clock, Executor, Interrupted, NotBegun
 from lanmesh.errors import StorageFailed
-from lanmesh.model.ids import short
+from lanmesh.model.ids import LocalId, short
 from lanmesh.model.task import Failure, Outcome, Task, TaskEvent, failed
 from lanmesh.store import tasks
 from lanmesh.store.database import Change, Database, Topic, Transaction
@@ -38,81 +39,102 @@ class Runner:
         self._executor = executor
         self._outcomes = outcomes
         self._boot = boot
-        self._concurrency = concurrency
-
-    async def _recover(self) -> None:
-        """Settle what earlier boots were doing: run it again if that is harmless, else say it failed.
-
-        What they left running is ended first, so that no two runs of a task overlap.
-        """
-        orphans = tasks.claimed_by_others(self._database.read, self._boot)
-        if not orphans:
-            return
-        await self._executor.abandon([task.local_id for task in orphans])
-        for task in orphans:
-            await self._database.insist(
-                self._interrupted(task, "the node ended while the task was being done"), self._clock.sleep
-            )
+        self._slots = asyncio.Semaphore(concurrency)
+        self._begun: set[LocalId] = set()
 
     async def run(self) -> None:
-        """Settle what earlier boots began, then claim and run tasks, until cancelled.
+        """Go on with what earlier boots began, and claim and run tasks, until cancelled.
 
-        Runs are then ended, and settled as interrupted.
+        Runs are then let go of: those that outlive this node are left to its next boot, the others
+        are ended, and settled as interrupted.
         """
         try:
-            await self._recover()
             async with asyncio.TaskGroup() as runs:
                 await self._fill(runs)
         finally:
             with suppress(StorageFailed):  # the next boot settles it
-                await self._database.write(self._release_unstarted)
+                await self._database.write(self._release_unbegun)
 
     async def _fill(self, runs: asyncio.TaskGroup) -> None:
-        slots = asyncio.Semaphore(self._concurrency)
+        for orphan in await self._database.insist(self._adopt, self._clock.sleep):
+            await self._slots.acquire()
+            self._start(runs, orphan, self._executor.resume(orphan))
         with self._events.watch(Change(Topic.RUNNABLE)) as changed:
             while True:
-                await slots.acquire()
+                await self._slots.acquire()
+                await self._executor.ready()
                 changed.clear()
                 while (task := await self._database.insist(self._claim, self._clock.sleep)) is None:
                     await changed.wait()
                     changed.clear()
-                run = runs.create_task(self._run(task))
-                run.add_done_callback(lambda _: slots.release())
+                self._start(runs, task, self._executor.run(task))
+
+    def _start(self, runs: asyncio.TaskGroup, task: Task, work: Coroutine[Any, Any, Outcome]) -> None:
+        def done(_run: asyncio.Task[None]) -> None:
+            work.close()  # a run that was cancelled before its first step has not touched it
+            self._slots.release()
+
+        runs.create_task(self._run(task, work)).add_done_callback(done)
+
+    def _adopt(self, tx: Transaction) -> list[Task]:
+        """Take over the claims of earlier boots: from now on, what those report is refused."""
+        adopted = []
+        for task in tasks.claimed_by_others(tx, self._boot):
+            taken = task.adopted(self._boot)
+            tasks.save(tx, taken, TaskEvent.ADOPT, self._clock.now(), "this node began anew")
+            adopted.append(taken)
+        self._begun.update(task.local_id for task in adopted)
+        return adopted
 
     def _claim(self, tx: Transaction) -> Task | None:
         task = tasks.next_runnable(tx)
         if task is None:
             return None
         now = self._clock.now()
-        claimed = task.claimed(self._boot, self._executor.repeatable, now)
+        claimed = task.claimed(
+            self._boot, now, repeatable=self._executor.repeatable, host_boot=self._executor.host_boot
+        )
         tasks.save(tx, claimed, TaskEvent.CLAIM, now, f"attempt {claimed.attempt}")
         return claimed
 
-    def _release_unstarted(self, tx: Transaction) -> None:
-        # Every run has settled its own claim by now. What is left was claimed in the moment of
-        # stopping, and nothing of it was begun.
+    def _release_unbegun(self, tx: Transaction) -> None:
+        # Claimed in the moment of stopping, and nothing of it was begun.
         for task in tasks.claimed_by(tx, self._boot):
-            tasks.save(tx, task.released(), TaskEvent.RUN_AGAIN, self._clock.now(), "it was not begun")
+            if task.local_id not in self._begun:
+                tasks.save(tx, task.released(), TaskEvent.RUN_AGAIN, self._clock.now(), "it was not begun")
 
-    async def _run(self, task: Task) -> None:
-        log.info("task claimed", extra={"task": short(task.local_id), "attempt": task.attempt})
+    async def _run(self, task: Task, work: Coroutine[Any, Any, Outcome]) -> None:
+        self._begun.add(task.local_id)
+        log.info("task begun", extra={"task": short(task.local_id), "attempt": task.attempt})
+        left_s = (task.started_at or 0.0) + task.timeout_s - self._clock.now()
         try:
-            outcome = await within(self._clock, task.timeout_s, self._executor.run(task))
+            outcome = await within(self._clock, left_s, work)
         except TimeoutError:
+            await self._executor.abort(task)
             outcome = failed(Failure.TIMED_OUT, f"it took longer than its {task.timeout_s:g} s")
+        except NotBegun as fault:
+            await self._database.insist(self._given_back(task, str(fault)), self._clock.sleep)
+            self._begun.discard(task.local_id)
+            return
+        except Interrupted as fault:
+            await self._database.insist(self._interrupted(task, str(fault)), self._clock.sleep)
+            self._begun.discard(task.local_id)
+            return
         except asyncio.CancelledError:
-            with suppress(StorageFailed):  # the next boot settles it
-                await self._database.write(
-                    self._interrupted(task, "the node was stopped while the task was being done")
-                )
+            if not self._executor.outlives:
+                with suppress(StorageFailed):  # the next boot settles it
+                    await self._database.write(
+                        self._interrupted(task, "the node was stopped while the task was being done")
+                    )
             raise
         except Exception as fault:  # the root of a run: its asker must hear of it all the same
             log.exception("executor broke", extra={"task": short(task.local_id)})
             outcome = failed(Failure.INTERRUPTED, f"the executor broke: {type(fault).__name__}")
         if await self._database.insist(lambda tx: self._finish(tx, task, outcome), self._clock.sleep):
             log.info("task ended", extra={"task": short(task.local_id), "state": outcome.state})
-        else:
-            log.warning("outcome dropped", extra={"task": short(task.local_id), "attempt": task.attempt})
+        else:  # fenced by a later claim, or the agent has replied already
+            log.info("outcome dropped", extra={"task": short(task.local_id), "attempt": task.attempt})
+        self._begun.discard(task.local_id)
 
     def _finish(self, tx: Transaction, claimed: Task, outcome: Outcome) -> bool:
         """Record an outcome; return whether the claim still stood: a later one fences it."""
@@ -121,6 +143,14 @@ class Runner:
             return False
         self._outcomes.end(tx, task, outcome)
         return True
+
+    def _given_back(self, claimed: Task, why: str) -> Callable[[Transaction], None]:
+        def change(tx: Transaction) -> None:
+            task = tasks.get(tx, claimed.local_id)
+            if task.claim == claimed.claim:
+                tasks.save(tx, task.released(), TaskEvent.RUN_AGAIN, self._clock.now(), why)
+
+        return change
 
     def _interrupted(self, claimed: Task, why: str) -> Callable[[Transaction], None]:
         def change(tx: Transaction) -> None:

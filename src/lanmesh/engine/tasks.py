@@ -3,7 +3,6 @@
 import asyncio
 import hmac
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 
 from lanmesh.engine import admission, reports
@@ -12,16 +11,18 @@ from lanmesh.engine.callers import Caller
 from lanmesh.engine.events import Events, heard
 from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.peers import Peers
-from lanmesh.engine.ports import Clock, PeerLink, Random
-from lanmesh.errors import InvalidRequest, MeshError, NotAllowed, TaskNotFound
+from lanmesh.engine.ports import Clock, Random
+from lanmesh.engine.pull import Pull
+from lanmesh.errors import IllegalTransition, InvalidRequest, NotAllowed, TaskNotFound
 from lanmesh.model import ids
-from lanmesh.model.delivery import TTL_S, Delivery, DeliveryState
+from lanmesh.model.delivery import TTL_S, Delivery
 from lanmesh.model.envelope import Envelope, TaskRequest
 from lanmesh.model.ids import SELF, SHARED, PeerId, WireId
 from lanmesh.model.task import (
     DEFAULT_TIMEOUT_S,
     MAX_TIMEOUT_S,
     Failure,
+    Outcome,
     Task,
     TaskEvent,
     TaskReport,
@@ -30,14 +31,9 @@ from lanmesh.model.task import (
     rejected,
 )
 from lanmesh.protocol import codec
-from lanmesh.store import mail, peers, tasks
+from lanmesh.protocol.json import cut
+from lanmesh.store import mail, tasks
 from lanmesh.store.database import Change, Database, Topic, Transaction
-
-_PULL_S = 25.0
-"""How long a peer is asked to hold its answer: below the idle limit of home routers and proxies."""
-
-_PULL_AGAIN_S = 1.0
-"""Between two questions, where the peer did not answer the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +55,7 @@ class Tasks:
         events: Events,
         clock: Clock,
         chance: Random,
-        link: PeerLink,
+        pull: Pull,
         peers: Peers,
         outcomes: Outcomes,
         limits: Limits,
@@ -69,7 +65,7 @@ class Tasks:
         self._events = events
         self._clock = clock
         self._chance = chance
-        self._link = link
+        self._pull = pull
         self._peers = peers
         self._outcomes = outcomes
         self._limits = limits
@@ -84,14 +80,19 @@ class Tasks:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         parent: str | None = None,
+        session: str | None = None,
     ) -> Task:
         """Ask a peer to do something; the task is stored, and on its way, when this returns.
+
+        A session that asks the same of the same peer again gets the task that it has asked for,
+        while that is open or its outcome unread: a turn that was resumed may ask again.
 
         Args:
             peer: The name of a configured peer.
             description: What is to be done.
             timeout_s: How long the run may take there, counted from its claim.
             parent: The local id of the task here whose run delegates.
+            session: The agent's session that asks; `None` for a person or a program.
 
         Raises:
             PeerNotFound: There is no such peer.
@@ -107,6 +108,9 @@ class Tasks:
         now = self._clock.now()
 
         def change(tx: Transaction) -> Task:
+            known = None if session is None else tasks.like(tx, session, target, description)
+            if known is not None:
+                return known
             before = None if parent is None else tasks.get(tx, ids.LocalId(parent))
             if before is not None and before.asked:
                 raise InvalidRequest(f"task {ids.short(before.local_id)} is not done here: it has no run")
@@ -119,6 +123,7 @@ class Tasks:
                 description=description,
                 timeout_s=timeout_s,
                 reply_key=ids.local_id(self._chance.bytes(16)),
+                session=session,
                 parent=before.local_id if before else None,
                 chain=chain,
                 created_at=now,
@@ -158,7 +163,7 @@ class Tasks:
         if not task.asked:
             return await self._until(task, wait_s, version)
         async with asyncio.TaskGroup() as group:
-            pulling = group.create_task(self._pull(task))
+            pulling = group.create_task(self._pull.follow(task))
             task = await self._until(task, wait_s, version)
             pulling.cancel()
         return task
@@ -182,6 +187,44 @@ class Tasks:
             task = tasks.named(tx, name)
             task.approved()  # raises, if there is nothing to decide
             outcome = rejected(Failure.DENIED, f"the owner of {self._peers.me} denied it")
+            return self._outcomes.end(tx, task, outcome)
+
+        return await self._database.write(change)
+
+    async def mark_read(self, local_id: ids.LocalId) -> None:
+        """Note that the session that asked has the outcome of a task; nothing, if there is none yet."""
+        await self._database.write(lambda tx: tasks.mark_read(tx, local_id, self._clock.now()))
+
+    def unread_outcomes(self) -> list[Task]:
+        """Return the ended tasks whose asking session has neither had the outcome nor been told."""
+        return tasks.unread_outcomes(self._database.read)
+
+    async def mark_told(self, local_id: ids.LocalId) -> None:
+        """Note that the session that asked was shown that there is an outcome."""
+        await self._database.write(lambda tx: tasks.mark_told(tx, local_id, self._clock.now()))
+
+    async def reply(self, local_id: str, result: str) -> Task:
+        """Take the reply of the agent that does a task; it is the outcome.
+
+        The first reply counts; the same again changes nothing.
+
+        Raises:
+            TaskNotFound: No such task is done here.
+            IllegalTransition: It has another outcome already.
+        """
+        text, truncated = cut(result)
+
+        def change(tx: Transaction) -> Task:
+            task = tasks.get(tx, ids.LocalId(local_id))
+            if task.asked:
+                raise TaskNotFound(f"task {ids.short(task.local_id)} is not done here")
+            if task.final:
+                if task.state is TaskState.COMPLETED and task.result == text:
+                    return task
+                raise IllegalTransition(
+                    f"task {ids.short(task.local_id)} is {task.state} already: this reply comes too late"
+                )
+            outcome = Outcome(state=TaskState.COMPLETED, result=text, truncated=truncated)
             return self._outcomes.end(tx, task, outcome)
 
         return await self._database.write(change)
@@ -308,36 +351,6 @@ class Tasks:
                 if task.final or newer or self._stopping or left_s <= 0:
                     return task
                 await heard(self._clock, changed, left_s)
-
-    async def _pull(self, task: Task) -> None:
-        """Keep the record of an asked task up to date by asking its peer, until it is final."""
-        while not task.final:
-            await self._until_delivered(task)
-            known = task.version
-            with suppress(MeshError):
-                report = await self._link.report(
-                    PeerId(task.peer), task.wire_id, wait_s=_PULL_S, version=task.seen_version
-                )
-                task = await self._database.write(self._recording(task, report))
-            if task.version == known:
-                await self._clock.sleep(_PULL_AGAIN_S)
-
-    async def _until_delivered(self, task: Task) -> None:
-        with self._events.watch(Change(Topic.TASK, task.local_id)) as changed:
-            while True:
-                changed.clear()
-                delivery = mail.delivery_of(self._database.read, task.wire_id)
-                if delivery is None or delivery.state is DeliveryState.DELIVERED:
-                    return
-                await changed.wait()
-
-    def _recording(self, task: Task, report: TaskReport) -> Callable[[Transaction], Task]:
-        def change(tx: Transaction) -> Task:
-            now = self._clock.now()
-            peers.reached(tx, PeerId(task.peer), now)
-            return reports.record(tx, tasks.get(tx, task.local_id), report, now)
-
-        return change
 
 
 def _check_doer(caller: Caller, reply_key: str | None, task: Task) -> None:

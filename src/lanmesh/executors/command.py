@@ -12,8 +12,9 @@ from typing import BinaryIO
 
 import psutil
 
+from lanmesh.engine.ports import Interrupted
 from lanmesh.errors import InvalidConfig
-from lanmesh.model.ids import LocalId, quoted
+from lanmesh.model.ids import quoted
 from lanmesh.model.task import Failure, Outcome, Task, TaskState, failed
 from lanmesh.protocol.json import cut
 
@@ -111,14 +112,37 @@ class CommandExecutor:
         said = errors.text().strip()
         return failed(Failure.COMMAND_FAILED, _ending(status) + (f": {said}" if said else ""))
 
-    async def abandon(self, tasks: Sequence[LocalId]) -> None:
-        """End whatever an earlier boot of this node has left running for these tasks.
+    @property
+    def outlives(self) -> bool:
+        """Whether a run goes on without this node: it is ended with it."""
+        return False
 
-        They are known by the task's id in their environment, which all their children inherit. macOS
+    @property
+    def host_boot(self) -> None:
+        """Nothing beside this node runs the program."""
+
+    async def ready(self) -> None:
+        """Return at once: a program can always be tried."""
+
+    async def resume(self, task: Task) -> Outcome:
+        """End what an earlier boot of this node has left running for the task.
+
+        It is known by the task's id in its environment, which all its children inherit. macOS
         hides that of its own programs, `/bin/sh` for one: of these the children alone are found.
+
+        Raises:
+            Interrupted: Always: what the program wrote went with the node that read it.
         """
-        if tasks:
-            await self._end(frozenset(tasks))
+        ending = asyncio.ensure_future(self._end({task.local_id}))
+        try:
+            await asyncio.shield(ending)
+        except asyncio.CancelledError:  # its deadline has passed meanwhile, or this node is stopped
+            await ending
+            raise
+        raise Interrupted("the node ended while the task was being done")
+
+    async def abort(self, task: Task) -> None:
+        """Return at once: letting go of a run has ended it."""
 
     async def _finished(
         self,

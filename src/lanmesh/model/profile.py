@@ -24,6 +24,16 @@ class Identity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Offers:
+    """What a gateway beside the node can do."""
+
+    agents: tuple[str, ...] = ()
+    skills: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Hardware:
     """What the machine knows of itself."""
 
@@ -61,6 +71,8 @@ class Profile:
     """All that a node tells its peers about itself."""
 
     identity: Identity
+    offers: Offers = Offers()
+    """What the gateway knows of itself; the owner's own words win."""
     hardware: Hardware
     load: MachineLoad
     tasks: TaskCounts

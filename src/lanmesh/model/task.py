@@ -27,6 +27,7 @@ class TaskEvent(StrEnum):
 
     APPROVE = "approve"
     CLAIM = "claim"
+    ADOPT = "adopt"
     RUN_AGAIN = "run-again"
     COMPLETE = "complete"
     FAIL = "fail"
@@ -40,6 +41,7 @@ TRANSITIONS: Mapping[TaskState, Mapping[TaskEvent, TaskState]] = {
         TaskEvent.REJECT: TaskState.REJECTED,
     },
     TaskState.WORKING: {
+        TaskEvent.ADOPT: TaskState.WORKING,  # the node began anew, the run went on without it
         TaskEvent.RUN_AGAIN: TaskState.SUBMITTED,  # interrupted, and marked repeatable
         TaskEvent.COMPLETE: TaskState.COMPLETED,
         TaskEvent.FAIL: TaskState.FAILED,
@@ -182,6 +184,8 @@ class Task:
     """The run's deadline, counted from its claim."""
     reply_key: str | None = None
     """The asker's secret for this task: every result must carry it."""
+    session: str | None = None
+    """At the asker: the agent's session that asked; `None` for a person or a program."""
     parent: LocalId | None = None
     """The task here whose run delegated this one."""
     chain: Chain
@@ -193,6 +197,8 @@ class Task:
     """Times it was claimed."""
     boot: str | None = None
     """The boot that holds the claim; `None` while nobody works on it."""
+    host_boot: str | None = None
+    """The boot of the gateway that runs the claimed attempt; `None` where this node runs it itself."""
     repeatable: bool = False
     """Whether an interrupted run may be done again; decided at the claim."""
     result: str | None = None
@@ -204,6 +210,8 @@ class Task:
     created_at: float
     started_at: float | None = None
     finished_at: float | None = None
+    read_at: float | None = None
+    """At the asker: when the session that asked had the outcome."""
 
     @property
     def claim(self) -> Claim | None:
@@ -250,19 +258,24 @@ class Task:
             )
         return replace(self.after(TaskEvent.APPROVE), waiting_for=None)
 
-    def claimed(self, boot: str, repeatable: bool, now: float) -> "Task":
+    def claimed(self, boot: str, now: float, *, repeatable: bool, host_boot: str | None = None) -> "Task":
         """Return the task as the given boot begins its next attempt."""
         return replace(
             self.after(TaskEvent.CLAIM),
             boot=boot,
+            host_boot=host_boot,
             attempt=self.attempt + 1,
             repeatable=repeatable,
             started_at=now,
         )
 
+    def adopted(self, boot: str) -> "Task":
+        """Return the task as another boot goes on with the same attempt; the earlier claim is fenced."""
+        return replace(self.after(TaskEvent.ADOPT), boot=boot)
+
     def released(self) -> "Task":
         """Return the task as it waits for its next attempt, after an interrupted one."""
-        return replace(self.after(TaskEvent.RUN_AGAIN), boot=None, started_at=None)
+        return replace(self.after(TaskEvent.RUN_AGAIN), boot=None, host_boot=None, started_at=None)
 
     def ended(self, outcome: Outcome, now: float) -> "Task":
         """Return the task with its outcome."""

@@ -40,6 +40,8 @@ TABLE: Mapping[type[MeshError], Spelling] = {
     errors.PeerUnreachable: Spelling(502, 6),
     errors.AnswerLost: Spelling(502, 6),
     errors.NodeUnreachable: Spelling(502, 6),
+    errors.GatewayUnavailable: Spelling(502, 6),
+    errors.GatewayRefused: Spelling(502, 6),
     errors.StorageFailed: Spelling(507, 74),
     errors.TimedOut: Spelling(504, 7),
     errors.InvalidConfig: Spelling(400, 78),

@@ -32,6 +32,7 @@ class _Profile(Wire, kw_only=True):
     capabilities: list[str] = msgspec.field(default_factory=list)
     models: list[str] = msgspec.field(default_factory=list)
     tools: list[str] = msgspec.field(default_factory=list)
+    agents: list[str] = msgspec.field(default_factory=list)
     hardware: dict[str, Any] = msgspec.field(default_factory=dict)
     load: _Load = msgspec.field(default_factory=_Load)
     history: _History = msgspec.field(default_factory=_History)
@@ -56,9 +57,10 @@ def encode(value: profile.Profile) -> bytes:
             id=identity.id,
             name=identity.name,
             role=identity.role,
-            capabilities=list(identity.capabilities),
-            models=list(identity.models),
-            tools=list(identity.tools),
+            capabilities=list(identity.capabilities or value.offers.skills),
+            models=list(identity.models or value.offers.models),
+            tools=list(identity.tools or value.offers.tools),
+            agents=list(value.offers.agents),
             hardware=hardware,
             load=_Load(
                 cpu_percent=value.load.cpu_percent,

@@ -45,6 +45,8 @@ class Topic(StrEnum):
 
     TASK = "task"
     RUNNABLE = "runnable"
+    ENDED = "ended"
+    MAIL = "mail"
     OUTBOX = "outbox"
     CONTACT = "contact"
     STOPPING = "stopping"

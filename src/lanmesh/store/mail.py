@@ -38,6 +38,8 @@ def receive(
         "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         origin, envelope.id, digest, envelope.type, envelope.sender, text, task, now,
     )  # fmt: skip
+    if text is not None:
+        tx.announce(Topic.MAIL)
 
 
 def seen(tx: Transaction, origin: Origin, wire_id: WireId, sender: str | None = None) -> Seen | None:
@@ -91,6 +93,32 @@ def mark_read(tx: Transaction, numbers: Iterable[int], now: float) -> None:
             "UPDATE inbox SET read_at = ? WHERE seq = ? AND type = ? AND read_at IS NULL",
             now, number, EnvelopeType.MESSAGE,
         )  # fmt: skip
+
+
+def untold(tx: Transaction) -> list[Mail]:
+    """Return the messages that were neither read nor pointed out to anyone, the oldest first."""
+    rows = tx.rows(
+        "SELECT seq, wire_id, origin, sender, text, received_at, read_at FROM inbox "
+        "WHERE type = ? AND read_at IS NULL AND told_at IS NULL ORDER BY seq",
+        EnvelopeType.MESSAGE,
+    )
+    return [
+        Mail(
+            number=number,
+            id=wire_id,
+            origin=origin,
+            sender=sender,
+            text=text,
+            received_at=received,
+            read_at=read,
+        )
+        for number, wire_id, origin, sender, text, received, read in rows
+    ]
+
+
+def mark_told(tx: Transaction, number: int, now: float) -> None:
+    """Note that a message was pointed out."""
+    tx.run("UPDATE inbox SET told_at = ? WHERE seq = ?", now, number)
 
 
 def queue(tx: Transaction, delivery: Delivery) -> None:

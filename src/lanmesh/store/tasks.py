@@ -13,7 +13,7 @@ from lanmesh.store.database import Topic, Transaction
 _COLUMNS = (
     "local_id, wire_id, origin, peer, description, mode, timeout_s, reply_key, parent, root_id, path, hops, "
     "state, waiting_for, needs_approval, attempt, boot, repeatable, result, truncated, error_code, "
-    "error_detail, version, seen_version, created_at, started_at, finished_at"
+    "error_detail, version, seen_version, created_at, started_at, finished_at, session, read_at, host_boot"
 )
 _INSERT = f"INSERT INTO tasks ({_COLUMNS}) VALUES ({', '.join('?' * (_COLUMNS.count(',') + 1))})"  # noqa: S608  # constants
 _SELECT = f"SELECT {_COLUMNS} FROM tasks "  # noqa: S608  # constants
@@ -23,6 +23,7 @@ _SUMMARY = _SELECT.replace(" description,", " substr(description, 1, 500),").rep
 _CHANGING = (
     "state", "waiting_for", "attempt", "boot", "repeatable", "result", "truncated", "error_code",
     "error_detail", "version", "seen_version", "started_at", "finished_at",
+    "host_boot",
 )  # fmt: skip
 _UPDATE = f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in _CHANGING)} WHERE local_id = ?"  # noqa: S608
 
@@ -132,6 +133,38 @@ def claimed_by_others(tx: Transaction, boot: str) -> list[Task]:
     return [_task(row) for row in rows]
 
 
+def like(tx: Transaction, session: str, peer: PeerId, description: str) -> Task | None:
+    """Return what a session has asked of a peer in the same words, if that is open or its outcome unread."""
+    row = tx.row(
+        _SELECT + "WHERE session = ? AND peer = ? AND description = ? AND read_at IS NULL "
+        "ORDER BY seq DESC LIMIT 1",
+        session, peer, description,
+    )  # fmt: skip
+    return None if row is None else _task(row)
+
+
+def unread_outcomes(tx: Transaction) -> list[Task]:
+    """Return the ended tasks whose asking session has neither had the outcome nor been told of it."""
+    rows = tx.rows(
+        _SELECT + "WHERE session IS NOT NULL AND read_at IS NULL AND told_at IS NULL "
+        "AND finished_at IS NOT NULL ORDER BY seq"
+    )
+    return [_task(row) for row in rows]
+
+
+def mark_read(tx: Transaction, local_id: LocalId, now: float) -> None:
+    """Note that the session that asked has the outcome of an ended task."""
+    tx.run(
+        "UPDATE tasks SET read_at = ? WHERE local_id = ? AND read_at IS NULL AND finished_at IS NOT NULL",
+        now, local_id,
+    )  # fmt: skip
+
+
+def mark_told(tx: Transaction, local_id: LocalId, now: float) -> None:
+    """Note that the session that asked was shown that there is an outcome."""
+    tx.run("UPDATE tasks SET told_at = ? WHERE local_id = ? AND told_at IS NULL", now, local_id)
+
+
 def page(tx: Transaction, limit: int, state: TaskState | None = None) -> list[Task]:
     """Return the latest tasks, the newest first, with the beginnings of their texts only."""
     if state is None:
@@ -194,6 +227,8 @@ def _note(tx: Transaction, task: Task, event: str, at: float, detail: str) -> No
     tx.announce(Topic.TASK, task.local_id)
     if task.state is TaskState.SUBMITTED and task.waiting_for is None and not task.asked:
         tx.announce(Topic.RUNNABLE)
+    if task.final and task.session is not None:
+        tx.announce(Topic.ENDED)
 
 
 def _row(task: Task) -> dict[str, Any]:
@@ -225,6 +260,9 @@ def _row(task: Task) -> dict[str, Any]:
         "created_at": task.created_at,
         "started_at": task.started_at,
         "finished_at": task.finished_at,
+        "session": task.session,
+        "read_at": task.read_at,
+        "host_boot": task.host_boot,
     }
 
 
@@ -260,4 +298,7 @@ def _task(row: tuple[Any, ...]) -> Task:
         created_at=at["created_at"],
         started_at=at["started_at"],
         finished_at=at["finished_at"],
+        session=at["session"],
+        read_at=at["read_at"],
+        host_boot=at["host_boot"],
     )
