@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -28,6 +28,13 @@ Port = Annotated[int, Meta(ge=0, le=65535)]
 Variable = Annotated[str, Meta(pattern=r"^[A-Za-z_][A-Za-z0-9_]*\Z")]
 
 T = TypeVar("T")
+
+
+_OF_THE_PLUGIN = frozenset({"python", "toolWaitSeconds"})
+"""Keys of the plugin's config that the plugin itself reads."""
+
+_GATEWAY = "gateway"
+"""Where the plugin tells of the gateway; in a file of the owner's it would be a mistake."""
 
 
 class _Keys(msgspec.Struct, kw_only=True, rename="camel", forbid_unknown_fields=False):
@@ -78,7 +85,13 @@ class NodeKeys(_Keys, kw_only=True):
     operator_port: Annotated[Port, Meta(description="Port for the CLI, on loopback; 0 for any free one")] = (
         DEFAULT_OPERATOR_PORT
     )
-    executor: Annotated[str, Meta(description="How tasks are done: `command`")] = "command"
+    executor: Annotated[
+        Literal["", "command", "openclaw"],
+        Meta(
+            description="How tasks are done: `openclaw` by an agent, `command` by a program; empty: as can be"
+        ),
+    ] = ""
+    agent: Annotated[Word, Meta(description="Which agent of the gateway does tasks")] = "main"
     command: Annotated[
         list[str], Meta(min_length=1, description="Program and arguments; the task's text comes on its stdin")
     ] = msgspec.field(default_factory=lambda: ["cat"])
@@ -93,6 +106,14 @@ class NodeKeys(_Keys, kw_only=True):
     ] = Limits().max_waiting
 
 
+class GatewayKeys(_Keys, kw_only=True):
+    """The gateway beside this node, as its plugin hands it over; never a setting of the owner's."""
+
+    url: Word
+    token: str | None = None
+    boot: Word
+
+
 class Keys(_Keys, kw_only=True):
     """All settings."""
 
@@ -102,6 +123,7 @@ class Keys(_Keys, kw_only=True):
     profile: ProfileKeys = msgspec.field(default_factory=ProfileKeys)
     node: NodeKeys = msgspec.field(default_factory=NodeKeys)
     peers: dict[str, PeerKeys] = msgspec.field(default_factory=dict)
+    gateway: GatewayKeys | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,9 +155,14 @@ class Config:
     peers: Mapping[PeerId, Peer]
     peer_tokens: Mapping[PeerId, PeerTokens]
     node: NodeKeys
+    gateway: GatewayKeys | None
     limits: Limits
     settings: Sequence[Setting]
     warnings: Sequence[str]
+
+    def is_default(self, key: str) -> bool:
+        """Return whether nobody has set this key."""
+        return any(setting.key == key and setting.source == "default" for setting in self.settings)
 
 
 def read_toml(path: Path) -> Source:
@@ -205,10 +232,10 @@ def combine(sources: Sequence[Source], hostname: str) -> Config:
         keys = msgspec.convert(merged, Keys)
     except msgspec.ValidationError as fault:
         raise InvalidConfig(_sentence(str(fault), merged, origin)) from None
-    if keys.node.executor != "command":
-        raise InvalidConfig(
-            f'node.executor is {ids.quoted(keys.node.executor)}: this version knows "command"'
-        )
+    if not keys.node.executor:
+        keys.node.executor = "command" if keys.gateway is None else "openclaw"
+    if keys.node.executor == "openclaw" and keys.gateway is None:
+        raise InvalidConfig("node.executor is openclaw, but no gateway started this node: its plugin does")
     identity = _identity(keys.profile, hostname)
     peers = {_name(f"peers.{name}", name): entry for name, entry in keys.peers.items()}
     if identity.id in peers:
@@ -224,6 +251,7 @@ def combine(sources: Sequence[Source], hostname: str) -> Config:
             for name, entry in peers.items()
         },
         node=keys.node,
+        gateway=keys.gateway,
         limits=Limits(concurrency=keys.node.concurrency, max_waiting=keys.node.max_waiting),
         settings=list(_settings(keys, identity, origin)),
         warnings=warnings,
@@ -248,8 +276,11 @@ def _unknown(source: Source) -> Iterator[str]:
     """Yield a sentence for each key that nobody knows, with the nearest that somebody does."""
     for at, table, kind in _tables(source.values):
         known = [field.encode_name for field in msgspec.structs.fields(kind)]
+        if not at:
+            known.remove(_GATEWAY)
+        passed_over = _OF_THE_PLUGIN if source.strict else {*_OF_THE_PLUGIN, _GATEWAY}
         for key in table:
-            if key not in known:
+            if key not in known and at + key not in passed_over:
                 near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
                 hint = f'did you mean "{at}{near[0]}"?' if near else f"known here: {', '.join(known)}"
                 yield f"{source.name}: unknown key {ids.quoted(at + key)}; {hint}"
@@ -316,7 +347,7 @@ def _settings(keys: Keys, identity: Identity, origin: Mapping[str, str]) -> Iter
     for at, table in (("", keys), ("profile.", keys.profile), ("node.", keys.node)):
         for field in msgspec.structs.fields(table):
             key, value = at + field.encode_name, getattr(table, field.name)
-            if not isinstance(value, msgspec.Struct) and key != "peers":
+            if not isinstance(value, msgspec.Struct) and key not in {"peers", _GATEWAY}:
                 source = origin.get(key, "default" if value else "host name" if key in derived else "default")
                 yield Setting(key=key, value=value or derived.get(key, value), source=source)
     for name, entry in keys.peers.items():

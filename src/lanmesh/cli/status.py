@@ -89,9 +89,10 @@ def _reach(view: StatusView) -> str:
 
 
 def _settings_of_files() -> list[SettingView]:
-    from lanmesh import daemon  # noqa: PLC0415  # only where no node answers
+    from lanmesh import composition, daemon  # noqa: PLC0415  # only where no node answers
+    from lanmesh.config import Source  # noqa: PLC0415
 
-    return daemon.setting_views(daemon.load_config(folder(), os.environ))
+    return composition.setting_views(daemon.load_config(folder(), os.environ, Source(name="flag", values={})))
 
 
 def _show_peers(views: list[PeerView]) -> None:

@@ -1,5 +1,6 @@
 """what faces over HTTP share: bodies within limits, answers, problems"""
 
+import hmac
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -51,6 +52,23 @@ def application(routes: Sequence[Route]) -> Starlette:
     )
     app.router.redirect_slashes = False  # a path that is nearly one of ours is none
     return app
+
+
+def guarded(routes: Sequence[Route], token: str, header: str = "authorization") -> list[Route]:
+    """Return routes that answer only to a request with a token in a header; others get a 401."""
+    return [route._replace(endpoint=_guard(route.endpoint, token.encode(), header)) for route in routes]
+
+
+def _guard(endpoint: Endpoint, token: bytes, header: str) -> Endpoint:
+    async def guard(request: Request) -> Response:
+        presented = request.headers.get(header, "")
+        if header == "authorization":
+            presented = bearer(request) or ""
+        if not hmac.compare_digest(presented.encode("utf-8", "surrogateescape"), token):
+            raise NotAuthenticated("the operator port takes the token in the state folder's operator.token")
+        return await endpoint(request)
+
+    return guard
 
 
 def json(body: bytes, status: int = 200) -> Response:

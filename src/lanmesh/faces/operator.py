@@ -1,17 +1,15 @@
 """the local face, /op/*: for the CLI and programs of the owner"""
 
-import hmac
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import msgspec
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
 from lanmesh.engine.node import Node
-from lanmesh.errors import InvalidRequest, NotAuthenticated
-from lanmesh.faces.http import Endpoint, Route, application, bearer, body_of, json, wait_of, whole_number
+from lanmesh.errors import InvalidRequest
+from lanmesh.faces.http import Route, body_of, json, wait_of, whole_number
 from lanmesh.model.task import DEFAULT_TIMEOUT_S, TaskState
 from lanmesh.protocol import profiles, views
 from lanmesh.protocol.codec import milliseconds
@@ -32,21 +30,22 @@ class Operator:
     def __init__(
         self,
         node: Node,
-        token: str,
         status: Callable[[], StatusView],
         settings: Callable[[], Sequence[SettingView]],
+        take: Callable[[bytes], None],
     ) -> None:
-        """Speak for a node; what the daemon alone knows comes from the two functions."""
+        """Speak for a node; what the daemon alone knows and does are the three functions."""
         self._node = node
-        self._token = token.encode()
+        self._take = take
         self._status = status
         self._settings = settings
 
     def routes(self) -> list[Route]:
         """Return the table of routes; PROTOCOL.md describes each."""
-        table = [
+        return [
             Route("GET", "/op/status", self.status),
             Route("GET", "/op/config", self.config),
+            Route("POST", "/op/config", self.configure),
             Route("GET", "/op/profile", self.profile),
             Route("GET", "/op/peers", self.peers),
             Route("GET", "/op/peers/{peer}/profile", self.peer_profile),
@@ -60,7 +59,6 @@ class Operator:
             Route("POST", "/op/tasks/{task}/deny", self.deny),
             Route("PUT", "/op/accept", self.accept),
         ]
-        return [route._replace(endpoint=self._guarded(route.endpoint)) for route in table]
 
     async def status(self, _request: Request) -> Response:
         """Tell how the node fares."""
@@ -69,6 +67,11 @@ class Operator:
     async def config(self, _request: Request) -> Response:
         """Tell each setting and where it came from."""
         return _json(list(self._settings()))
+
+    async def configure(self, request: Request) -> Response:
+        """Take the settings of the plugin, as on stdin at the start; the node begins anew with them."""
+        self._take(await body_of(request))
+        return _json({"taken": True})
 
     async def profile(self, _request: Request) -> Response:
         """Tell what this node tells its peers of itself."""
@@ -157,27 +160,6 @@ class Operator:
             for event in found.events
         ]
         return _json(views.task_view(found.task, found.delivery, events), status)
-
-    def _guarded(self, endpoint: Endpoint) -> Endpoint:
-        async def guarded(request: Request) -> Response:
-            presented = (bearer(request) or "").encode("utf-8", "surrogateescape")
-            if not hmac.compare_digest(presented, self._token):
-                raise NotAuthenticated(
-                    "the operator port takes the token in the state folder's operator.token"
-                )
-            return await endpoint(request)
-
-        return guarded
-
-
-def operator(
-    node: Node,
-    token: str,
-    status: Callable[[], StatusView],
-    settings: Callable[[], Sequence[SettingView]],
-) -> Starlette:
-    """Return the app for the operator port."""
-    return application(Operator(node, token, status, settings).routes())
 
 
 def peer_views(node: Node) -> list[views.PeerView]:

@@ -1,13 +1,12 @@
 """the REST face, /lan/*"""
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 
 from lanmesh.engine.callers import Caller
 from lanmesh.engine.node import Node
 from lanmesh.errors import InvalidRequest, NotAuthenticated
-from lanmesh.faces.http import Route, application, bearer, body_of, json, wait_of, whole_number
+from lanmesh.faces.http import Route, bearer, body_of, json, wait_of, whole_number
 from lanmesh.model.envelope import Envelope, EnvelopeType, TaskRequest
 from lanmesh.model.task import FINAL
 from lanmesh.protocol import codec, profiles
@@ -92,8 +91,3 @@ class Rest:
         if envelope.type is not kind:
             raise InvalidRequest(f"a {envelope.type} envelope does not belong to {request.url.path}")
         return caller, envelope, digest
-
-
-def rest(node: Node) -> Starlette:
-    """Return the app for the mesh port."""
-    return application(Rest(node).routes())

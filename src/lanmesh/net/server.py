@@ -1,5 +1,6 @@
 """listen on a port and serve an app there, until told to stop"""
 
+import errno
 import socket
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
@@ -15,8 +16,13 @@ DRAIN_S = 2
 """How long answers that are under way may take when the node stops."""
 
 
-def bind(host: str, port: int) -> socket.socket:
+def bind(host: str, port: int, *, or_any: bool = False) -> socket.socket:
     """Return a socket that listens; port 0 picks a free one.
+
+    Args:
+        host: An address of this machine.
+        port: The port.
+        or_any: Take any free port if this one is taken.
 
     Raises:
         InvalidConfig: The address is not this machine's, or the port is taken.
@@ -30,6 +36,8 @@ def bind(host: str, port: int) -> socket.socket:
         listening.listen(1024)
     except (OSError, ValueError, TypeError) as fault:  # the latter of names that are none
         listening.close()
+        if or_any and port and isinstance(fault, OSError) and fault.errno == errno.EADDRINUSE:
+            return bind(host, 0)
         why = getattr(fault, "strerror", None) or str(fault)
         raise InvalidConfig(
             f"cannot listen on {host} port {port}: {why}; choose another, or port 0 for any free one"

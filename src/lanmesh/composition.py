@@ -1,0 +1,328 @@
+"""the parts of one node, joined: the only wiring"""
+
+import asyncio
+import json
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from concurrent.futures import Executor as Pool
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lanmesh import __version__, config
+from lanmesh.config import Config, GatewayKeys
+from lanmesh.engine.delivery import Deliveries
+from lanmesh.engine.events import Events
+from lanmesh.engine.mail import Mailroom
+from lanmesh.engine.node import Node
+from lanmesh.engine.outcomes import Outcomes
+from lanmesh.engine.peers import Peers
+from lanmesh.engine.ports import Executor, Surroundings
+from lanmesh.engine.pull import Pull
+from lanmesh.engine.runner import Runner
+from lanmesh.engine.tasks import Tasks
+from lanmesh.errors import InvalidConfig
+from lanmesh.executors.command import CommandExecutor
+from lanmesh.faces.commands import Commands
+from lanmesh.faces.http import application, guarded
+from lanmesh.faces.operator import Operator, peer_views
+from lanmesh.faces.rest import Rest
+from lanmesh.faces.tools import Tools
+from lanmesh.locations import StateFolder, dotenv, write_private
+from lanmesh.machine import LocalMachine
+from lanmesh.model.profile import Offers
+from lanmesh.net.link import HttpLink
+from lanmesh.net.server import Listener, bind
+from lanmesh.protocol.views import SettingView, StatusView
+from lanmesh.store.database import Database
+from lanmesh.tokens import EnvironmentTokens
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+FORWARDING = "x-lanmesh-forwarding"
+"""Header that opens `/lan/*` on the operator port to the gateway's plugin."""
+
+
+class SystemClock:
+    """The time of this machine. Implements the port `Clock`."""
+
+    def now(self) -> float:
+        """Return seconds since the Unix epoch."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Return seconds since some moment."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after some seconds."""
+        await asyncio.sleep(max(0.0, seconds))
+
+
+class SystemRandom:
+    """The chance of this machine. Implements the port `Random`."""
+
+    def bytes(self, count: int) -> bytes:
+        """Return bytes that nobody can guess."""
+        return secrets.token_bytes(count)
+
+    def uniform(self) -> float:
+        """Return a number from 0 up to 1."""
+        return secrets.randbelow(1 << 53) / (1 << 53)
+
+
+class NoSurroundings:
+    """No gateway beside this node. Implements the port `Surroundings`."""
+
+    def offers(self) -> Offers:
+        """Return nothing."""
+        return Offers()
+
+
+class Composition:
+    """One node with one set of settings, and the order in which its parts start and stop."""
+
+    def __init__(self, folder: StateFolder, settings: Config, take: Callable[[bytes], None]) -> None:
+        """Take settings as they are; new ones that arrive are handed to `take`."""
+        self._folder = folder
+        self._config = settings
+        self._take = take
+        self._boot = secrets.token_hex(8)
+        self._events = Events()
+        self._clock = SystemClock()
+        self._chance = SystemRandom()
+        self._tokens = EnvironmentTokens(dotenv(os.environ), os.environ, settings.peer_tokens)
+        self._link = HttpLink(settings.peers, self._tokens)
+        self._token = ""
+        self._sockets: dict[str, socket.socket] = {}
+        self._listeners: dict[str, Listener] = {}
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Be the node until `stop` is set."""
+        self._token = _operator_token(self._folder.operator_token)
+        self._sockets = self._bound()  # before any task is begun, which a port in use would interrupt
+        async with AsyncExitStack() as parts:
+            writer = parts.enter_context(ThreadPoolExecutor(1, "writer"))
+            spare = parts.enter_context(ThreadPoolExecutor(1, "checkpoints"))
+            database = Database(
+                self._folder.database,
+                in_writer=lambda work: _in_pool(writer, work),
+                on_commit=self._events.publish,
+            )
+            parts.callback(database.release)
+            await parts.enter_async_context(self._link)
+            # The writer outlives all that writes: even what ends by a fault can settle its claims.
+            async with asyncio.TaskGroup() as foundation:
+                foundation.create_task(database.serve())
+                tidying = foundation.create_task(
+                    database.keep_small(lambda work: _in_pool(spare, work), self._clock.sleep)
+                )
+                try:
+                    async with asyncio.TaskGroup() as group:
+                        await self._live(database, stop, group)
+                finally:
+                    tidying.cancel()
+                    database.close()
+
+    async def _live(self, database: Database, stop: asyncio.Event, group: asyncio.TaskGroup) -> None:
+        settings, clock, chance = self._config, self._clock, self._chance
+        executor, surroundings, beside = self._beside()
+        outcomes = Outcomes(settings.identity.id, settings.peers, clock, chance)
+        peers = Peers(
+            database=database,
+            clock=clock,
+            link=self._link,
+            machine=LocalMachine(),
+            surroundings=surroundings,
+            tokens=self._tokens,
+            identity=settings.identity,
+            configured=settings.peers,
+            with_own_token=frozenset(
+                peer for peer, tokens in settings.peer_tokens.items() if tokens.inbound_token_env_var
+            ),
+            version=__version__,
+        )
+        node = Node(
+            tasks=Tasks(
+                database=database,
+                events=self._events,
+                clock=clock,
+                chance=chance,
+                pull=Pull(database=database, events=self._events, clock=clock, link=self._link),
+                peers=peers,
+                outcomes=outcomes,
+                limits=settings.limits,
+            ),
+            mail=Mailroom(database=database, events=self._events, clock=clock, chance=chance, peers=peers),
+            peers=peers,
+            tokens=self._tokens,
+            clock=clock,
+            database=database,
+            version=__version__,
+        )
+        runner = Runner(
+            database=database,
+            events=self._events,
+            clock=clock,
+            executor=executor,
+            outcomes=outcomes,
+            boot=self._boot,
+            concurrency=settings.limits.concurrency,
+        )
+        deliveries = Deliveries(
+            database=database, events=self._events, clock=clock, chance=chance, link=self._link
+        )
+        await peers.configure(settings.accept_mode)
+        await deliveries.recover()
+        working = [group.create_task(work) for work in (runner.run(), deliveries.run(), *beside(node))]
+        serving = self._listen(node, group)
+        self._announce()
+        try:
+            await stop.wait()
+        finally:
+            log.info("stopping")
+            self._folder.node.unlink(missing_ok=True)
+            node.tasks.stop()
+            for listener in self._listeners.values():
+                listener.stop()
+            for work in working:
+                work.cancel()
+            await asyncio.gather(*serving, *working, return_exceptions=True)
+
+    def _beside(
+        self,
+    ) -> tuple[Executor, Surroundings, Callable[[Node], list[Coroutine[Any, Any, None]]]]:
+        """Return how tasks are done, what can be offered, and what runs along: a gateway, if there is one."""
+        keys = self._config.node
+        command = CommandExecutor(
+            keys.command, repeatable=keys.repeatable, state_folder=self._folder.path, environ=os.environ
+        )
+        if self._config.gateway is None:
+            return command, NoSurroundings(), lambda _node: []
+        gateway, offers, notices = self._gateway(self._config.gateway)
+        if keys.executor != "openclaw":
+            return command, offers, lambda node: [gateway.run(), offers.run(), notices(node)]
+        from lanmesh.openclaw.executor import GatewayExecutor  # noqa: PLC0415  # as in _gateway
+
+        executor = GatewayExecutor(gateway, clock=self._clock, agent=keys.agent, repeatable=keys.repeatable)
+        return executor, offers, lambda node: [gateway.run(), offers.run(), notices(node)]
+
+    def _gateway(self, keys: GatewayKeys) -> Any:
+        # Imported here: a node without a gateway does without the memory of its cryptography.
+        from lanmesh.openclaw.device import Device  # noqa: PLC0415
+        from lanmesh.openclaw.gateway import Gateway, GatewayAddress  # noqa: PLC0415
+        from lanmesh.openclaw.notices import Notices  # noqa: PLC0415
+        from lanmesh.openclaw.offers import GatewayOffers  # noqa: PLC0415
+
+        gateway = Gateway(
+            GatewayAddress(url=keys.url, token=keys.token or "", boot=keys.boot),
+            device=Device.kept_in(self._folder.device_key),
+            clock=self._clock,
+            chance=self._chance,
+            version=__version__,
+        )
+        offers = GatewayOffers(gateway, clock=self._clock, agent=self._config.node.agent)
+        return (
+            gateway,
+            offers,
+            lambda node: Notices(gateway, node, events=self._events, clock=self._clock).run(),
+        )
+
+    def _bound(self) -> dict[str, socket.socket]:
+        keys = self._config.node
+        return {
+            "mesh": bind(keys.listen, keys.port, or_any=self._may_move("node.port")),
+            "operator": bind(config.LOOPBACK, keys.operator_port, or_any=self._may_move("node.operatorPort")),
+        }
+
+    def _listen(self, node: Node, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
+        rest = Rest(node).routes()
+        local = [
+            *Operator(node, lambda: self._status(node), self._settings, self._take).routes(),
+            *Tools(node).routes(),
+            *Commands(node).routes(),
+        ]
+        apps = {
+            "mesh": application(rest),
+            "operator": application([*guarded(local, self._token), *guarded(rest, self._token, FORWARDING)]),
+        }
+        self._listeners = {name: Listener(app, self._sockets[name]) for name, app in apps.items()}
+        return [group.create_task(listener.serve()) for listener in self._listeners.values()]
+
+    def _may_move(self, key: str) -> bool:
+        # Two gateways on one machine: nobody chose these ports, and node.json tells which they are.
+        return self._config.gateway is not None and self._config.is_default(key)
+
+    def _announce(self) -> None:
+        addresses = {
+            name: dict(zip(("host", "port"), listener.address, strict=True))
+            for name, listener in self._listeners.items()
+        }
+        about = {"pid": os.getpid(), "boot": self._boot, "version": __version__, **addresses}
+        write_private(self._folder.node, json.dumps(about) + "\n")
+        for name, address in addresses.items():
+            log.info("listening", extra={"port": address["port"], "host": address["host"], "face": name})
+        for sentence in self._warnings():
+            log.warning(sentence)
+
+    def _status(self, node: Node) -> StatusView:
+        numbers = node.numbers()
+        host, port = self._listeners["mesh"].address
+        keys = self._config.node
+        return StatusView(
+            id=node.peers.me,
+            name=self._config.identity.name,
+            version=__version__,
+            uptime=round(node.uptime_s, 1),
+            accept_mode=node.peers.accept_mode(),
+            executor=f"openclaw: agent {keys.agent}"
+            if keys.executor == "openclaw"
+            else f"command: {' '.join(keys.command)}",
+            listen=host,
+            port=port,
+            operator_port=self._listeners["operator"].address[1],
+            state_folder=str(self._folder.path),
+            running=numbers.running,
+            waiting=numbers.waiting,
+            approvals=numbers.approvals,
+            unread=numbers.unread,
+            queued=numbers.queued,
+            peers=peer_views(node),
+            warnings=self._warnings(),
+        )
+
+    def _settings(self) -> list[SettingView]:
+        return setting_views(self._config)
+
+    def _warnings(self) -> list[str]:
+        warnings = [*self._config.warnings, *self._tokens.check()]
+        if not self._tokens.inbound():
+            warnings.append("no peer can call this node: set OPENCLAW_LAN_TOKEN in the .env file")
+        if self._config.node.listen not in {config.LOOPBACK, "::1", "localhost"}:
+            warnings.append("peers reach this node in clear text: use it on a network that you trust")
+        return warnings
+
+
+def setting_views(settings: Config) -> list[SettingView]:
+    """Return how the settings are shown."""
+    return [SettingView(key=item.key, value=item.value, source=item.source) for item in settings.settings]
+
+
+def _operator_token(path: Path) -> str:
+    if not path.exists():
+        write_private(path, secrets.token_urlsafe(32) + "\n")
+    token = path.read_text(encoding="utf-8").strip()
+    if not token:
+        raise InvalidConfig(f"{path} is empty: delete it, and the next start writes a new token")
+    return token
+
+
+async def _in_pool(pool: Pool, work: Callable[[], T]) -> T:
+    return await asyncio.get_running_loop().run_in_executor(pool, work)

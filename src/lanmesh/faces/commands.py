@@ -1,0 +1,131 @@
+"""the owner's slash commands in a chat of the gateway, /op/commands/*: answers to be shown"""
+
+from collections.abc import Awaitable, Callable, Mapping
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lanmesh.engine.node import Node
+from lanmesh.errors import MeshError, RouteNotFound
+from lanmesh.faces.http import Route, body_of, json
+from lanmesh.model import ids
+from lanmesh.model.ids import short
+from lanmesh.model.task import AcceptMode, Task
+from lanmesh.protocol.json import convert, parse
+from lanmesh.protocol.quoting import one_line
+
+_SEND_WAIT_S = 5.0
+_LATEST = 10
+
+
+class _Call(msgspec.Struct, kw_only=True):
+    args: str = ""
+    session: str | None = None
+
+
+class _Said(msgspec.Struct):
+    text: str
+
+
+class Commands:
+    """What an owner may say in a chat. Mistakes are answered in words, not by errors."""
+
+    def __init__(self, node: Node) -> None:
+        """Speak for a node."""
+        self._node = node
+        self._commands: Mapping[str, Callable[[str], Awaitable[str]]] = {
+            "lan-status": self.status,
+            "lan-send": self.send,
+            "lan-inbox": self.inbox,
+            "lan-accept": self.accept,
+            "lan-tasks": self.tasks,
+            "lan-approve": self.approve,
+            "lan-deny": self.deny,
+        }
+
+    def routes(self) -> list[Route]:
+        """Return the table of routes; PROTOCOL.md describes each."""
+        return [Route("POST", "/op/commands/{command}", self.call)]
+
+    async def call(self, request: Request) -> Response:
+        """Answer a command."""
+        name = request.path_params["command"]
+        command = self._commands.get(name)
+        if command is None:
+            raise RouteNotFound(f"no command {ids.quoted(name)}; there are {', '.join(self._commands)}")
+        call = convert(parse(await body_of(request)), _Call)
+        try:
+            text = await command(call.args.strip())
+        except MeshError as fault:
+            text = f"/{name}: {fault.detail}"
+        return json(msgspec.json.encode(_Said(text)))
+
+    async def status(self, _args: str) -> str:
+        """Tell how this node and its peers fare."""
+        node, numbers = self._node, self._node.numbers()
+        lines = [
+            f"{node.peers.me}: accepts tasks {node.peers.accept_mode()}; {numbers.running} running, "
+            f"{numbers.waiting} waiting, {numbers.unread} unread messages, {numbers.queued} to be delivered"
+        ]
+        if numbers.approvals:
+            lines.append(f"{numbers.approvals} for your approval: /lan-tasks shows them")
+        for state in node.peers.all():
+            contact = state.contact
+            fate = f"last error: {one_line(contact.error)}" if contact.error else "fine"
+            if contact.reached_at is None and contact.error is None:
+                fate = "never talked to yet" if state.has_token else "no token for it in the .env file"
+            lines.append(f"- {state.peer.id} at {state.peer.host}:{state.peer.port}, cleartext: {fate}")
+        return "\n".join(lines) if len(lines) > 1 else f"{lines[0]}\nno peers are configured yet"
+
+    async def send(self, args: str) -> str:
+        """Say something to a peer."""
+        peer, _, text = args.partition(" ")
+        if not text.strip():
+            return "usage: /lan-send <peerId> <text>"
+        delivery = await self._node.mail.send(peer, text.strip(), wait_s=_SEND_WAIT_S)
+        return f"message to {delivery.peer}: {delivery.state}" + (
+            f" ({delivery.error})" if delivery.error else ""
+        )
+
+    async def inbox(self, _args: str) -> str:
+        """Show the latest messages; they count as read from then on."""
+        mail = self._node.mail.inbox(_LATEST)
+        await self._node.mail.mark_read([message.number for message in mail if message.read_at is None])
+        lines = []
+        for message in mail:
+            new = "new, " if message.read_at is None else ""
+            claim = "" if message.proven else ", by its own word"
+            lines.append(f"- {new}from {one_line(message.sender)}{claim}: {one_line(message.text, 500)}")
+        return "\n".join(lines) or "no messages yet"
+
+    async def accept(self, args: str) -> str:
+        """Decide what is done with tasks that arrive."""
+        if args not in set(AcceptMode):
+            now = self._node.peers.accept_mode()
+            return f"usage: /lan-accept <auto|manual|off>; now it is {now}"
+        await self._node.peers.accept(AcceptMode(args))
+        return f"tasks that arrive from now on: {args}"
+
+    async def tasks(self, _args: str) -> str:
+        """Show the latest tasks."""
+        return "\n".join(map(_line, self._node.tasks.page(_LATEST))) or "no tasks yet"
+
+    async def approve(self, args: str) -> str:
+        """Let a waiting task run."""
+        if not args:
+            return "usage: /lan-approve <id>; /lan-tasks shows what waits"
+        return f"approved: {_line(await self._node.tasks.approve(args))}"
+
+    async def deny(self, args: str) -> str:
+        """End a waiting task."""
+        if not args:
+            return "usage: /lan-deny <id>; /lan-tasks shows what waits"
+        return f"denied: {_line(await self._node.tasks.deny(args))}"
+
+
+def _line(task: Task) -> str:
+    side = "asked of" if task.asked else "for"
+    waits = f", waits for {task.waiting_for}" if task.waiting_for else ""
+    what = one_line(task.description, 80)
+    return f"- {short(task.local_id)} {side} {one_line(task.peer)}: {task.state}{waits}: {what}"

@@ -1,0 +1,220 @@
+"""the tools of an agent beside this node, /op/tools/*: answers in words that a model reads"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lanmesh.engine.node import Node
+from lanmesh.engine.peers import PeerState
+from lanmesh.errors import InvalidRequest, MeshError, RouteNotFound
+from lanmesh.faces.http import Route, body_of, json
+from lanmesh.model import ids
+from lanmesh.model.envelope import Mail
+from lanmesh.model.ids import LocalId, short
+from lanmesh.model.task import DEFAULT_TIMEOUT_S, Task
+from lanmesh.protocol import sessions
+from lanmesh.protocol.json import convert, parse
+from lanmesh.protocol.quoting import fenced, one_line
+
+T = TypeVar("T")
+
+_HOLD_S = 25.0
+"""How long one call is held; the plugin asks again for as long as the tool may wait."""
+
+_PROFILE_S = 3.0
+"""How long a list of peers waits for those that do not answer."""
+
+
+class _Call(msgspec.Struct, kw_only=True):
+    args: dict[str, Any] = msgspec.field(default_factory=dict)
+    session: str | None = None
+
+
+class _Args(msgspec.Struct, kw_only=True, rename="camel"):
+    """What a model passes to a tool."""
+
+
+class _None(_Args, kw_only=True):
+    pass
+
+
+class _Send(_Args, kw_only=True):
+    peer: str
+    text: str
+
+
+class _Inbox(_Args, kw_only=True):
+    unread: bool = True
+    limit: Annotated[int, Meta(ge=1, le=100)] = 20
+
+
+class _Delegate(_Args, kw_only=True):
+    peer: str
+    task: str
+    timeout_seconds: Annotated[float, Meta(gt=0)] = DEFAULT_TIMEOUT_S
+
+
+class _Task(_Args, kw_only=True):
+    task: str
+    action: Annotated[str, Meta(pattern="^(status|wait)$")] = "status"
+    wait_seconds: Annotated[float, Meta(ge=0)] = _HOLD_S
+
+
+class _Reply(_Args, kw_only=True):
+    result: str
+
+
+class Answer(msgspec.Struct, kw_only=True):
+    """What a tool says to the model."""
+
+    text: str
+    task: str | None = None
+    """The task that it is about."""
+    open: bool = False
+    """Whether that task is not finished yet, so that asking again may tell more."""
+    terminate: bool = False
+    """Whether the model's turn has nothing more to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tool:
+    args: type[_Args]
+    answer: Callable[[Any, str | None], Awaitable[Answer]]
+
+
+class Tools:
+    """What an agent may ask of the node by tool calls of the plugin."""
+
+    def __init__(self, node: Node) -> None:
+        """Speak for a node."""
+        self._node = node
+        self._tools: Mapping[str, _Tool] = {
+            "lan_peers": _Tool(_None, self.peers),
+            "lan_send": _Tool(_Send, self.send),
+            "lan_inbox": _Tool(_Inbox, self.inbox),
+            "lan_delegate": _Tool(_Delegate, self.delegate),
+            "lan_task": _Tool(_Task, self.task),
+            "lan_task_reply": _Tool(_Reply, self.reply),
+        }
+
+    def routes(self) -> list[Route]:
+        """Return the table of routes; PROTOCOL.md describes each."""
+        return [Route("POST", "/op/tools/{tool}", self.call)]
+
+    async def call(self, request: Request) -> Response:
+        """Answer a tool call."""
+        name = request.path_params["tool"]
+        tool = self._tools.get(name)
+        if tool is None:
+            raise RouteNotFound(f"no tool {ids.quoted(name)}; there are {', '.join(self._tools)}")
+        call = convert(parse(await body_of(request)), _Call)
+        answer = await tool.answer(convert(call.args, tool.args), call.session)
+        if answer.task is not None and not answer.open and not await request.is_disconnected():
+            # Only what somebody hears counts as read: an abort may have come while the call was held.
+            await self._node.tasks.mark_read(LocalId(answer.task))
+        return json(msgspec.json.encode(answer))
+
+    async def peers(self, _args: _None, _session: str | None) -> Answer:
+        """Tell who can be asked, what each offers and how busy it is."""
+        states = self._node.peers.all()
+        if not states:
+            return Answer(text="No peers are configured. The owner adds them to the plugin's config.")
+        return Answer(text="\n".join(await asyncio.gather(*(self._peer(state) for state in states))))
+
+    async def send(self, args: _Send, _session: str | None) -> Answer:
+        """Say something to a peer; it starts no work there."""
+        delivery = await self._node.mail.send(args.peer, args.text, wait_s=5.0)
+        detail = f" ({delivery.error})" if delivery.error else ""
+        return Answer(text=f"Message to {delivery.peer}: {delivery.state}{detail}.")
+
+    async def inbox(self, args: _Inbox, _session: str | None) -> Answer:
+        """Show messages; they count as read from then on."""
+        mail = self._node.mail.inbox(args.limit, unread=args.unread)
+        await self._node.mail.mark_read([message.number for message in mail if message.read_at is None])
+        return Answer(text="\n\n".join(map(_message, mail)) or "No new messages.")
+
+    async def delegate(self, args: _Delegate, session: str | None) -> Answer:
+        """Give a peer something to do; the plugin then waits for its outcome by `lan_task`."""
+        task = await self._node.tasks.delegate(
+            args.peer,
+            args.task,
+            timeout_s=args.timeout_seconds,
+            parent=sessions.task_of(session),
+            session=session,
+        )
+        return self._told(task)
+
+    async def task(self, args: _Task, _session: str | None) -> Answer:
+        """Tell how a task fares; with `wait`, once there is something new."""
+        task = self._node.tasks.find(args.task).task
+        if args.action == "wait":
+            task = await self._node.tasks.watch(
+                task.local_id, wait_s=min(args.wait_seconds, _HOLD_S), version=task.version
+            )
+        return self._told(task)
+
+    async def reply(self, args: _Reply, session: str | None) -> Answer:
+        """Take the outcome of the task that this session does; never of another."""
+        task = sessions.task_of(session)
+        if task is None:
+            raise InvalidRequest("this session does no task of a peer, so there is nothing to reply to")
+        done = await self._node.tasks.reply(task, args.result)
+        return Answer(text=f"Replied to {one_line(done.peer)}. The task is done.", terminate=True)
+
+    def _told(self, task: Task) -> Answer:
+        if not task.final:
+            return Answer(text=_progress(task), task=task.local_id, open=True)
+        if task.error is not None:
+            text = (
+                f"Task {short(task.local_id)} at {task.peer} is {task.state}: {one_line(task.error.detail)}"
+            )
+        else:
+            cut = "\n(The result was longer than this.)" if task.truncated else ""
+            text = fenced(task.result or "", peer=task.peer, proven=True, what="result") + cut
+        return Answer(text=text, task=task.local_id)
+
+    async def _peer(self, state: PeerState) -> str:
+        name = state.peer.id
+        try:
+            async with asyncio.timeout(_PROFILE_S):
+                seen = await self._node.peers.profile(name)
+        except (MeshError, TimeoutError) as fault:
+            why = one_line(str(fault) or "no answer in time")
+            return f"- {name}: does not answer now ({why}); what is sent to it waits a day"
+        about = msgspec.json.decode(seen.body)
+        load, facts = about.get("load") or {}, []
+        for key in ("role", "capabilities", "models", "agents", "hardware"):
+            if about.get(key):
+                facts.append(f"{key}: {one_line(_words(about[key]))}")
+        facts.append(
+            f"load: cpu {load.get('cpuPercent', '?')} %, {load.get('running', '?')} running, "
+            f"{load.get('waiting', '?')} waiting"
+        )
+        facts.append(f"takes tasks: {one_line(str(about.get('acceptMode', '?')))}")
+        when = f" (as it was; {one_line(seen.error)})" if seen.error else ""
+        return f"- {name}{when}: {'; '.join(facts)}"
+
+
+def _progress(task: Task) -> str:
+    what = f"Task {short(task.local_id)} for {task.peer} is {task.state}"
+    if task.waiting_for is not None:
+        return f"{what}: it waits for {task.waiting_for} by its owner there."
+    return f"{what}. It goes on without you; lan_task tells how it fares."
+
+
+def _message(mail: Mail) -> str:
+    return fenced(mail.text, peer=mail.sender, proven=mail.proven, what="message")
+
+
+def _words(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_words(item)}" for name, item in value.items() if item)
+    if isinstance(value, list):
+        return ", ".join(map(_words, value))
+    return str(value)
