@@ -18,6 +18,8 @@ from lanmesh.engine.mail import Mailroom
 from lanmesh.engine.node import Node
 from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.peers import Peers
+from lanmesh.engine.ports import Interrupted
+from lanmesh.engine.pull import Pull
 from lanmesh.engine.runner import Runner
 from lanmesh.engine.tasks import Tasks
 from lanmesh.errors import AnswerLost, MeshError, NotAuthenticated, PeerUnreachable, TaskNotFound
@@ -25,8 +27,17 @@ from lanmesh.model.delivery import Delivery, DeliveryState
 from lanmesh.model.envelope import Envelope, EnvelopeType, Message, TaskRequest
 from lanmesh.model.ids import LocalId, PeerId, WireId
 from lanmesh.model.peer import Peer
-from lanmesh.model.profile import Hardware, Identity, MachineLoad
-from lanmesh.model.task import AcceptMode, Outcome, Task, TaskMode, TaskReport, TaskState
+from lanmesh.model.profile import Hardware, Identity, MachineLoad, Offers
+from lanmesh.model.task import (
+    AcceptMode,
+    Failure,
+    Outcome,
+    Task,
+    TaskMode,
+    TaskReport,
+    TaskState,
+    failed,
+)
 from lanmesh.protocol import codec, problems, profiles
 from lanmesh.store.database import Database
 
@@ -145,6 +156,16 @@ class FakeMachine:
         return MachineLoad(cpu_percent=12.5, memory_percent=50.0)
 
 
+class FakeSurroundings:
+    """What a test says stands beside a node. Implements the port `Surroundings`."""
+
+    def __init__(self) -> None:
+        self.known = Offers()
+
+    def offers(self) -> Offers:
+        return self.known
+
+
 class FakeTokens:
     """Tokens in two dictionaries that a test may change. Implements the port `Tokens`."""
 
@@ -166,16 +187,26 @@ class FakeTokens:
 class FakeExecutor:
     """Does tasks as the test says, and keeps a record of it. Implements the port `Executor`."""
 
-    def __init__(self, *outcomes: Outcome | Exception, repeatable: bool = False) -> None:
-        """Return or raise each of the outcomes once, then complete all tasks."""
+    def __init__(
+        self, *outcomes: Outcome | Exception, repeatable: bool = False, outlives: bool = False
+    ) -> None:
+        """Return or raise each of the outcomes once, then complete all tasks.
+
+        What does not outlive its node cannot be resumed, as with a command.
+        """
         self.repeatable = repeatable
+        self.outlives = outlives
+        self.host_boot: str | None = None
         self.runs: list[Task] = []
+        self.resumed: list[Task] = []
         self.canceled: list[LocalId] = []
         self.history: list[str] = []
-        """`run …` and `abandon …` with local ids, in order."""
-        self._outcomes = list(outcomes)
+        """`run …`, `resume …` and `abort …` with local ids, in order."""
+        self.outcomes = list(outcomes)
         self._open = asyncio.Event()
         self._open.set()
+        self._ready = asyncio.Event()
+        self._ready.set()
 
     def hold(self) -> None:
         """Let runs begin, but not end."""
@@ -185,10 +216,34 @@ class FakeExecutor:
         """Let all runs end."""
         self._open.set()
 
+    def leave(self) -> None:
+        """Let nothing be begun from now on."""
+        self._ready.clear()
+
+    def come_back(self) -> None:
+        """Let work be begun again."""
+        self._ready.set()
+
+    async def ready(self) -> None:
+        await self._ready.wait()
+
     async def run(self, task: Task) -> Outcome:
         self.runs.append(task)
         self.history.append(f"run {task.local_id}")
-        outcome = self._outcomes.pop(0) if self._outcomes else done(f"done: {task.description[:100]}")
+        return await self._end_of(task)
+
+    async def resume(self, task: Task) -> Outcome:
+        self.resumed.append(task)
+        self.history.append(f"resume {task.local_id}")
+        if not self.outlives:
+            raise Interrupted("the node ended while the task was being done")
+        return await self._end_of(task)
+
+    async def abort(self, task: Task) -> None:
+        self.history.append(f"abort {task.local_id}")
+
+    async def _end_of(self, task: Task) -> Outcome:
+        outcome = self.outcomes.pop(0) if self.outcomes else done(f"done: {task.description[:100]}")
         try:
             await self._open.wait()
         except asyncio.CancelledError:
@@ -198,13 +253,15 @@ class FakeExecutor:
             raise outcome
         return outcome
 
-    async def abandon(self, tasks: Sequence[LocalId]) -> None:
-        self.history.extend(f"abandon {task}" for task in tasks)
-
 
 def done(result: str) -> Outcome:
     """Return the outcome of a task that was done."""
     return Outcome(state=TaskState.COMPLETED, result=result)
+
+
+def failing(detail: str) -> Outcome:
+    """Return the outcome of a task that came to nothing."""
+    return failed(Failure.COMMAND_FAILED, detail)
 
 
 class Fault(StrEnum):
@@ -330,7 +387,7 @@ class InlineWriter:
 
 
 class NodeUnderTest:
-    """One node, composed as daemon.py does it, with the test's world around a real database."""
+    """One node, composed as composition.py does it, with the test's world around a real database."""
 
     node: Node
     database: Database
@@ -368,6 +425,7 @@ class NodeUnderTest:
         self.peers = {PeerId(peer): Peer(id=PeerId(peer), host=f"{peer}.lan") for peer in peers}
         self.proven = proven
         self.executor = executor or FakeExecutor()
+        self.surroundings = FakeSurroundings()
         self.accept_mode = accept_mode
         self.limits = limits
         self.chance = FakeRandom(name, uniform)
@@ -446,9 +504,11 @@ class NodeUnderTest:
         """Take a message from a caller."""
         await soon(self.take(caller, codec.encode_envelope(envelope)))
 
-    async def delegate(self, peer: str, text: str = "count", *, parent: str | None = None) -> Task:
+    async def delegate(
+        self, peer: str, text: str = "count", *, parent: str | None = None, session: str | None = None
+    ) -> Task:
         """Ask a peer to do something."""
-        return await soon(self.node.tasks.delegate(peer, text, parent=parent))
+        return await soon(self.node.tasks.delegate(peer, text, parent=parent, session=session))
 
     def task(self, name: str) -> Task:
         """Return a task as it is now."""
@@ -499,6 +559,7 @@ class NodeUnderTest:
             clock=self.clock,
             link=self.link,
             machine=FakeMachine(),
+            surroundings=self.surroundings,
             tokens=self.tokens,
             identity=Identity(id=self.name, name=f"The node {self.name}"),
             configured=self.peers,
@@ -510,7 +571,7 @@ class NodeUnderTest:
             events=self.events,
             clock=self.clock,
             chance=self.chance,
-            link=self.link,
+            pull=Pull(database=self.database, events=self.events, clock=self.clock, link=self.link),
             peers=peers,
             outcomes=outcomes,
             limits=self.limits,

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Coroutine, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ import psutil
 import pytest
 import uvloop
 
+from lanmesh.engine.ports import Interrupted
 from lanmesh.errors import InvalidConfig
 from lanmesh.executors.command import CommandExecutor
 from lanmesh.model.ids import SHARED, LocalId, WireId, local_id
@@ -104,6 +106,12 @@ def gone(pid: int) -> bool:
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+async def cannot_be_resumed(executor: CommandExecutor, task: Task) -> None:
+    """Have what is left of a task's run ended."""
+    with pytest.raises(Interrupted, match="the node ended"):
+        await executor.resume(task)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -288,7 +296,7 @@ def test_a_result_does_not_wait_for_a_child_that_has_left_the_group(bench: Bench
     assert bench.outcome(executor).result == "started"
 
     assert len(bench.bearers()) == 1
-    bench.within(executor.abandon([bench.id]))
+    bench.within(cannot_be_resumed(executor, bench.task()))
     assert bench.bearers() == []
 
 
@@ -394,7 +402,7 @@ def test_what_a_killed_node_left_running_is_ended_by_the_next(bench: Bench, scri
             node.kill()
             await node.wait()
         assert bench.bearers()
-        await bench.executor("cat", grace_s=0.2).abandon([LocalId("another"), bench.id])
+        await cannot_be_resumed(bench.executor("cat", grace_s=0.2), bench.task())
 
     bench.within(crash_and_restart())
 
@@ -402,12 +410,34 @@ def test_what_a_killed_node_left_running_is_ended_by_the_next(bench: Bench, scri
     assert bench.bearers() == []
 
 
-def test_abandoning_other_tasks_leaves_this_one_alone(bench: Bench) -> None:
+def test_a_deadline_that_has_passed_meanwhile_ends_what_was_left_all_the_same(bench: Bench) -> None:
+    async def interrupted(resuming: asyncio.Task[None]) -> None:
+        await asyncio.sleep(0)
+        resuming.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await resuming
+
+    async def at_once() -> None:
+        executor = bench.executor("cat", grace_s=0.2)
+        await interrupted(asyncio.create_task(cannot_be_resumed(executor, bench.task())))
+
+    environ = {**os.environ, "LANMESH_TASK_ID": bench.id}
+    with subprocess.Popen(["sleep", "60"], env=environ) as orphan:
+        try:
+            bench.within(at_once())
+
+            assert bench.bearers() == []
+        finally:
+            orphan.kill()
+
+
+def test_ending_what_is_left_of_another_task_leaves_this_one_alone(bench: Bench) -> None:
     environ = {**os.environ, "LANMESH_TASK_ID": bench.id}
     with subprocess.Popen(["sleep", "60"], env=environ) as bystander:
         try:
-            bench.within(bench.executor("cat").abandon([LocalId("another")]))
-            bench.within(bench.executor("cat").abandon([]))
+            another = replace(bench.task(), local_id=LocalId("another"))
+            bench.within(cannot_be_resumed(bench.executor("cat"), another))
+            bench.within(bench.executor("cat").abort(bench.task()))
 
             assert bench.bearers() == [bystander.pid]
         finally:

@@ -27,10 +27,10 @@ async def test_a_repeatable_task_whose_node_crashed_is_run_again(mesh: Mesh) -> 
     await until(lambda: a.task(name).final)
 
     local_id = b.task(name).local_id
-    assert b.executor.history == [f"run {local_id}", f"abandon {local_id}", f"run {local_id}"]
+    assert b.executor.history == [f"run {local_id}", f"resume {local_id}", f"run {local_id}"]
     assert [run.attempt for run in b.executor.runs] == [1, 2]
     assert (a.task(name).result, a.task(name).attempt) == ("done: count", 2)
-    assert b.history(name)[:5] == ["submit", "claim", "run-again", "claim", "complete"]
+    assert b.history(name)[:6] == ["submit", "claim", "adopt", "run-again", "claim", "complete"]
 
 
 async def test_a_task_that_must_not_be_repeated_fails_as_interrupted(mesh: Mesh) -> None:
@@ -40,7 +40,7 @@ async def test_a_task_that_must_not_be_repeated_fails_as_interrupted(mesh: Mesh)
     await until(lambda: a.task(name).final)
 
     local_id = b.task(name).local_id
-    assert b.executor.history == [f"run {local_id}", f"abandon {local_id}"]
+    assert b.executor.history == [f"run {local_id}", f"resume {local_id}"]
     for node in (a, b):
         task = node.task(name)
         assert task.state is TaskState.FAILED
@@ -155,7 +155,7 @@ async def test_a_repeatable_run_that_is_stopped_waits_for_the_next_boot(mesh: Me
 
     assert b.history(asked.wire_id)[:4] == ["submit", "claim", "run-again", "claim"]
     assert (a.task(asked.local_id).result, a.task(asked.local_id).attempt) == ("done: count", 2)
-    assert not any(entry.startswith("abandon") for entry in b.executor.history)
+    assert not any(entry.startswith("resume") for entry in b.executor.history)
 
 
 async def test_a_run_that_is_stopped_and_must_not_be_repeated_fails(mesh: Mesh) -> None:

@@ -16,7 +16,8 @@ from lanmesh.errors import (
     PeerUnreachable,
     TooBusy,
 )
-from lanmesh.faces.rest import rest
+from lanmesh.faces.http import application
+from lanmesh.faces.rest import Rest
 from lanmesh.model.ids import PeerId, WireId
 from lanmesh.model.peer import Peer
 from lanmesh.model.task import TaskReport, TaskState
@@ -57,7 +58,7 @@ def http(status: str, body: str = "", **headers: str) -> bytes:
 async def test_a_node_takes_what_a_link_sends(mesh: Mesh) -> None:
     b = mesh.describe("b", peers=["a"])
     await b.start()
-    listener = Listener(rest(b.node), bind("127.0.0.1", 0))
+    listener = Listener(application(Rest(b.node).routes()), bind("127.0.0.1", 0))
     async with asyncio.TaskGroup() as group:
         group.create_task(listener.serve())
         async with a_link(listener.address[1]) as link:

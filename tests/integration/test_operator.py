@@ -2,11 +2,13 @@
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from lanmesh.faces.operator import operator, peer_views
+from lanmesh.errors import InvalidConfig
+from lanmesh.faces.http import application, guarded
+from lanmesh.faces.operator import Operator, peer_views
 from lanmesh.model.task import AcceptMode
 from lanmesh.protocol.views import SettingView, StatusView
 from tests.fakes import EPOCH, Fault, Mesh, NodeUnderTest, a_message, a_task, proven, soon, until
@@ -17,6 +19,7 @@ NOW_MS = round(EPOCH * 1000)
 ROUTES = [
     ("GET", "/op/status"),
     ("GET", "/op/config"),
+    ("POST", "/op/config"),
     ("GET", "/op/profile"),
     ("GET", "/op/peers"),
     ("GET", "/op/peers/b/profile"),
@@ -33,7 +36,9 @@ ROUTES = [
 
 
 @asynccontextmanager
-async def an_owner(node: NodeUnderTest) -> AsyncIterator[Program]:
+async def an_owner(
+    node: NodeUnderTest, take: Callable[[bytes], None] = lambda _body: None
+) -> AsyncIterator[Program]:
     def status() -> StatusView:
         return StatusView(
             id=node.name,
@@ -56,7 +61,8 @@ async def an_owner(node: NodeUnderTest) -> AsyncIterator[Program]:
         )
 
     settings = [SettingView(key="acceptMode", value="auto", source="default")]
-    async with served(operator(node.node, "secret", status, lambda: settings), "secret") as program:
+    operator = Operator(node.node, status, lambda: settings, take)
+    async with served(application(guarded(operator.routes(), "secret")), "secret") as program:
         yield program
 
 
@@ -77,6 +83,28 @@ async def test_status_and_settings_are_those_of_the_daemon(mesh: Mesh) -> None:
 
         assert (status.json["id"], status.json["operatorPort"]) == ("a", 2)
         assert settings.json == [{"key": "acceptMode", "value": "auto", "source": "default"}]
+
+
+async def test_settings_of_the_plugin_are_handed_on_as_they_came(mesh: Mesh) -> None:
+    a, _ = await mesh.pair()
+    taken: list[bytes] = []
+    async with an_owner(a, taken.append) as program:
+        answer = await program.ask("POST", "/op/config", b'{"acceptMode": "off"}')
+
+        assert (answer.status, answer.json) == (200, {"taken": True})
+        assert taken == [b'{"acceptMode": "off"}']
+
+
+async def test_settings_that_cannot_be_used_are_refused_with_the_reason(mesh: Mesh) -> None:
+    def refuse(_body: bytes) -> None:
+        raise InvalidConfig("plugin: acceptMode: invalid enum value")
+
+    a, _ = await mesh.pair()
+    async with an_owner(a, refuse) as program:
+        answer = await program.ask("POST", "/op/config", {"acceptMode": "maybe"})
+
+        assert (answer.status, answer.code) == (400, "invalid-config")
+        assert answer.json["detail"] == "plugin: acceptMode: invalid enum value"
 
 
 async def test_a_task_is_asked_for_watched_and_shown_with_its_history(mesh: Mesh) -> None:

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from lanmesh.engine.admission import Limits
-from lanmesh.faces.rest import rest
+from lanmesh.faces.http import application
+from lanmesh.faces.rest import Rest
 from lanmesh.model.task import AcceptMode
 from lanmesh.protocol.json import MAX_BODY_BYTES
 from tests.fakes import Mesh, NodeUnderTest, soon, until
@@ -21,7 +22,7 @@ async def a_node(
 ) -> AsyncIterator[tuple[NodeUnderTest, Program]]:
     b = mesh.describe("b", peers=["a"], accept_mode=accept_mode, limits=Limits(max_waiting=waiting))
     await b.start()
-    async with served(rest(b.node), "shared@b") as program:
+    async with served(application(Rest(b.node).routes()), "shared@b") as program:
         yield b, program
 
 

@@ -46,7 +46,7 @@ def done(task: Task, deed: str, now: float) -> Task:
         case "approve":
             return task.approved()
         case "claim":
-            return task.claimed(f"boot-{now}", repeatable=True, now=now)
+            return task.claimed(f"boot-{now}", now, repeatable=True)
         case "release":
             return task.released()
         case _:
@@ -120,9 +120,10 @@ def test_an_asker_s_record_only_goes_forward_and_its_end_stays(told: list[TaskRe
         record = after
 
 
-@given(
-    st.permutations([TASK.claimed("b", True, 1.0), TASK.claimed("b", True, 1.0).ended(ENDS[0], 2.0), TASK])
-)
+CLAIMED = TASK.claimed("b", 1.0, repeatable=True)
+
+
+@given(st.permutations([CLAIMED, CLAIMED.ended(ENDS[0], 2.0), TASK]))
 def test_in_whatever_order_reports_arrive_the_asker_learns_the_end(said: list[Task]) -> None:
     record = replace(TASK, origin=SELF, peer="server-219")
     for task in said:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from lanmesh.config import Config, Source, combine, from_environment, read_json, read_toml
@@ -14,6 +15,7 @@ from lanmesh.model.profile import Identity
 from lanmesh.model.task import AcceptMode
 from lanmesh.tokens import PeerTokens
 
+GATEWAY = {"url": "ws://127.0.0.1:18789", "token": "gateway-secret", "boot": "boot-1"}
 PRECEDENCE = ["config.toml", "stdin", "environment", "flag"]
 
 
@@ -228,8 +230,70 @@ def test_a_node_is_no_peer_of_its_own() -> None:
     assert refused({"peers": {"annas-mac": {"host": "h"}}}).startswith("peers.annas-mac is this node")
 
 
-def test_an_executor_that_this_version_does_not_know_is_refused() -> None:
-    assert refused({"node": {"executor": "openclaw"}}).startswith('node.executor is "openclaw"')
+def test_an_executor_that_nobody_knows_is_refused() -> None:
+    assert refused({"node": {"executor": "magic"}}).startswith(
+        "config.toml: node.executor: invalid enum value"
+    )
+
+
+def test_an_agent_can_do_tasks_only_where_there_is_a_gateway() -> None:
+    assert refused({"node": {"executor": "openclaw"}}) == (
+        "node.executor is openclaw, but no gateway started this node: its plugin does"
+    )
+
+
+def from_the_plugin(**values: Any) -> Config:
+    line = msgspec.json.encode({**values, "gateway": GATEWAY})
+    return combine([read_json(line, "stdin")], "host")
+
+
+def test_beside_a_gateway_its_agent_does_the_tasks_unless_the_owner_says_otherwise() -> None:
+    agent, program = from_the_plugin(), from_the_plugin(node={"executor": "command", "command": ["cat"]})
+    coder = from_the_plugin(node={"agent": "coder"})
+
+    assert (agent.node.executor, agent.node.agent) == ("openclaw", "main")
+    assert (program.node.executor, program.node.command) == ("command", ["cat"])
+    assert (coder.node.executor, coder.node.agent) == ("openclaw", "coder")
+    assert agent.gateway is not None
+    assert (agent.gateway.url, agent.gateway.token, agent.gateway.boot) == (
+        "ws://127.0.0.1:18789",
+        "gateway-secret",
+        "boot-1",
+    )
+
+
+def test_a_gateway_without_a_token_is_one_too() -> None:
+    config = settings({"gateway": {"url": "ws://127.0.0.1:1", "boot": "b"}}, strict=False)
+
+    assert config.gateway is not None
+    assert config.gateway.token is None
+
+
+def test_what_the_plugin_reads_itself_is_no_cause_for_a_warning() -> None:
+    config = from_the_plugin(python="/usr/bin/python3", toolWaitSeconds=60)
+
+    assert config.warnings == []
+
+
+def test_the_gateway_and_its_token_are_never_among_the_settings_shown() -> None:
+    config = from_the_plugin(acceptMode="manual")
+
+    assert not any("gateway" in setting.key for setting in config.settings)
+    assert "gateway-secret" not in repr(config.settings)
+
+
+def test_a_gateway_is_no_setting_of_the_owner_s() -> None:
+    assert refused({"gateway": GATEWAY}).startswith('config.toml: unknown key "gateway"')
+
+
+@pytest.mark.parametrize("missing", ["url", "boot"])
+def test_half_a_gateway_is_refused_and_its_token_not_said(missing: str) -> None:
+    half = {key: value for key, value in GATEWAY.items() if key != missing}
+
+    with pytest.raises(InvalidConfig) as refusal:
+        settings({"gateway": half}, strict=False)
+
+    assert refusal.value.detail == f"gateway.{missing} is missing"
 
 
 def test_every_setting_is_listed_with_its_source() -> None:
@@ -251,6 +315,7 @@ def test_every_setting_is_listed_with_its_source() -> None:
         ("node.port", 0, "stdin"),
         ("node.operatorPort", 18761, "default"),
         ("node.executor", "command", "default"),
+        ("node.agent", "main", "default"),
         ("node.command", ["cat"], "default"),
         ("node.repeatable", False, "stdin"),
         ("node.concurrency", 2, "default"),

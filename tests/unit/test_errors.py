@@ -44,6 +44,7 @@ def test_what_cannot_change_by_itself_is_not_worth_a_retry() -> None:
         "peer-unreachable",
         "answer-lost",
         "node-unreachable",
+        "gateway-unavailable",
         "storage-failed",
         "state-folder-busy",
     }

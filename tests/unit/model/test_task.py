@@ -28,6 +28,7 @@ LEGAL = [
     (S.SUBMITTED, E.APPROVE, S.SUBMITTED),
     (S.SUBMITTED, E.CLAIM, S.WORKING),
     (S.SUBMITTED, E.REJECT, S.REJECTED),
+    (S.WORKING, E.ADOPT, S.WORKING),
     (S.WORKING, E.RUN_AGAIN, S.SUBMITTED),
     (S.WORKING, E.COMPLETE, S.COMPLETED),
     (S.WORKING, E.FAIL, S.FAILED),
@@ -35,7 +36,7 @@ LEGAL = [
 ILLEGAL = sorted(set(product(S, E)) - {(state, event) for state, event, _ in LEGAL})
 
 DONE = Outcome(state=S.COMPLETED, result="42", truncated=True)
-WORKING = TASK.claimed("boot-1", repeatable=True, now=1010.0)
+WORKING = TASK.claimed("boot-1", 1010.0, repeatable=True)
 WAITING = replace(TASK, waiting_for=WaitingFor.APPROVAL, needs_approval=True)
 ASKED = replace(TASK, origin=SELF, peer="server-219")
 
@@ -87,12 +88,12 @@ def test_a_claim_names_the_boot_counts_the_attempt_and_starts_the_clock() -> Non
 
 def test_a_task_that_is_claimed_cannot_be_claimed_again() -> None:
     with pytest.raises(IllegalTransition):
-        WORKING.claimed("boot-2", repeatable=True, now=1020.0)
+        WORKING.claimed("boot-2", 1020.0, repeatable=True)
 
 
 def test_a_released_task_is_free_and_its_next_claim_is_told_from_the_last() -> None:
     free = WORKING.released()
-    again = free.claimed("boot-1", repeatable=False, now=1030.0)
+    again = free.claimed("boot-1", 1030.0, repeatable=False)
 
     assert (free.state, free.boot, free.started_at, free.attempt) == (S.SUBMITTED, None, None, 1)
     assert (again.boot, again.attempt, again.started_at) == ("boot-1", 2, 1030.0)
@@ -182,7 +183,9 @@ def test_a_report_says_all_that_an_asker_may_know() -> None:
     assert WAITING.report().waiting_for is WaitingFor.APPROVAL
 
 
-@pytest.mark.parametrize("later", [WAITING, WAITING.approved(), WAITING.approved().claimed("b", True, 1.0)])
+@pytest.mark.parametrize(
+    "later", [WAITING, WAITING.approved(), WAITING.approved().claimed("b", 1.0, repeatable=True)]
+)
 def test_the_first_report_of_a_task_that_needed_approval_stays_the_same(later: Task) -> None:
     assert later.first_report() == WAITING.first_report() == WAITING.report()
 

@@ -38,6 +38,8 @@ def test_the_rows_are_those_that_the_protocol_promises() -> None:
         "peer-unreachable": (502, 6),
         "answer-lost": (502, 6),
         "node-unreachable": (502, 6),
+        "gateway-unavailable": (502, 6),
+        "gateway-refused": (502, 6),
         "storage-failed": (507, 74),
         "timed-out": (504, 7),
         "invalid-config": (400, 78),

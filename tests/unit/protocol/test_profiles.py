@@ -8,7 +8,7 @@ import pytest
 
 from lanmesh.errors import InvalidRequest, UnsupportedVersion
 from lanmesh.model.ids import PeerId
-from lanmesh.model.profile import Hardware, Identity, MachineLoad, Profile, TaskCounts
+from lanmesh.model.profile import Hardware, Identity, MachineLoad, Offers, Profile, TaskCounts
 from lanmesh.model.task import AcceptMode
 from lanmesh.protocol import profiles
 
@@ -40,6 +40,7 @@ def test_a_profile_says_what_the_node_is_offers_and_how_busy_it_is() -> None:
         "capabilities": ["coding", "research"],
         "models": ["openai-codex/gpt-5.4"],
         "tools": ["bash", "git"],
+        "agents": [],
         "hardware": {
             "cpu": "Apple M1 Max",
             "cores": 10,
@@ -53,6 +54,18 @@ def test_a_profile_says_what_the_node_is_offers_and_how_busy_it_is() -> None:
         "acceptMode": "manual",
         "nodeVersion": "0.1.0",
     }
+
+
+def test_what_the_gateway_can_do_is_told_but_the_owner_s_own_words_win() -> None:
+    offers = Offers(agents=("main", "coder"), skills=("pdf",), models=("x/y",), tools=("exec",))
+    silent = replace(PROFILE, offers=offers, identity=Identity(id=PeerId("laptop"), name="laptop"))
+    terse = replace(PROFILE, offers=offers)
+
+    said, own = (json.loads(profiles.encode(profile)) for profile in (silent, terse))
+
+    assert (said["capabilities"], said["models"], said["tools"]) == (["pdf"], ["x/y"], ["exec"])
+    assert (own["capabilities"], own["models"]) == (["coding", "research"], ["openai-codex/gpt-5.4"])
+    assert said["agents"] == own["agents"] == ["main", "coder"]
 
 
 def test_the_owner_s_words_on_the_hardware_win_over_what_was_found_out() -> None:

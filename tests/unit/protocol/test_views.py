@@ -14,7 +14,7 @@ from tests.unit.samples import DELIVERY, LAPTOP, SERVER, TASK
 
 def test_a_task_is_shown_with_its_times_in_milliseconds() -> None:
     task = replace(TASK, parent=LocalId("p"), chain=Chain(root_id=WireId("t0"), path=(LAPTOP,), hops=1))
-    view = task_view(task.claimed("boot", False, 1010.5))
+    view = task_view(task.claimed("boot", 1010.5, repeatable=False))
 
     assert (view.id, view.wire_id, view.parent) == (TASK.local_id, "task-001", "p")
     assert (view.root_id, view.path, view.hops) == ("t0", ["laptop"], 1)
@@ -24,7 +24,7 @@ def test_a_task_is_shown_with_its_times_in_milliseconds() -> None:
 
 
 def test_a_failed_task_is_shown_with_its_reason_its_events_and_its_delivery() -> None:
-    task = TASK.claimed("boot", False, 1010.0).ended(failed(Failure.TIMED_OUT, "too slow"), 1020.0)
+    task = TASK.claimed("boot", 1010.0, repeatable=False).ended(failed(Failure.TIMED_OUT, "too slow"), 1020.0)
     event = EventView(version=3, at=1_020_000, event="failed", state="failed", detail="too slow")
     view = task_view(task, DELIVERY, [event])
 
