@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.node_process import PATIENCE_S, SEARCH_PATH, free_port, http_call, until
+from tests.acceptance.test_seed import HEALTH, PROFILE
 from tests.docs.markdown import Block, blocks, read
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -223,8 +224,19 @@ def test_the_installation_gives_a_command_that_answers(tmp_path: Path) -> None:
 
 def test_every_shell_block_is_run_by_a_test() -> None:
     run_here = {"Install", "Tokens", "Run", "Send and delegate", "Decide what may run", "With curl"}
-    run_elsewhere = {"Two commands"}  # scripts/demo by test_demo.py, scripts/test by whoever reads this
+    run_elsewhere = {
+        "Two commands",  # scripts/demo by test_demo.py, scripts/test by whoever reads this
+        "Install the plugin",  # install.sh by test_install.py; the two links ask a person for consent
+        "Uninstall",  # by test_install.py
+        "Verify",  # by openclaw/test_surface.py on a gateway's port; they are those calls, see below
+    }
 
     shells: list[Block] = [block for block in README if block.language == "sh"]
 
     assert {block.heading for block in shells} == run_here | run_elsewhere
+
+
+def test_the_calls_to_verify_are_those_that_two_gateways_are_asked() -> None:
+    calls = [" ".join(block.split()) for block in under("Verify", "sh")]
+
+    assert calls == [" ".join(call.split()) for call in (HEALTH, PROFILE)]

@@ -125,9 +125,13 @@ def test_a_repeatable_run_is_done_again_when_its_node_died_and_never_beside_the_
     done = a.final(task, AFTER_A_PAUSE_S)
     assert (done["state"], done["result"], done["attempt"]) == ("completed", "alone", 2)
     assert not [process for process in first if process in b.programs()]
-    assert [event["event"] for event in b.task(task)["events"]][:4] == [
-        "submit", "claim", "run-again", "claim",
-    ]  # fmt: skip
+    assert [event["event"] for event in b.task(task)["events"]][:5] == [
+        "submit",
+        "claim",
+        "adopt",
+        "run-again",
+        "claim",
+    ]
 
 
 def test_a_repeatable_run_goes_back_into_the_queue_when_its_node_is_stopped(

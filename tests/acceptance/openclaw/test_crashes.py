@@ -1,0 +1,271 @@
+"""what ends in mid-turn: the node, the gateway, the plugin"""
+
+import asyncio
+import functools
+import json
+import os
+import signal
+from typing import Any
+
+import psutil
+
+from tests.acceptance.openclaw.gateway import PLUGIN_ID, GatewayProcess, free_ports, is_free
+from tests.acceptance.openclaw.model import ScriptedModel, last_result, say, use
+from tests.acceptance.openclaw.tasks import outcome, said, send, tasks_about
+from tests.acceptance.openclaw.user import User, content_text
+from tests.acceptance.openclaw.waiting import eventually
+
+
+async def test_a_turn_outlives_the_node_that_began_it(
+    model: ScriptedModel, alpha: GatewayProcess, beta: GatewayProcess, word: str
+) -> None:
+    gate = model.gate()
+    doing = model.script(f"do {word}", use("lan_task_reply", result=f"{word} once", gate=gate))
+    model.script(f"ask {word}", use("lan_delegate", peer="beta", task=f"do {word}"), say(last_result))
+
+    async with alpha.user() as user:
+        run = await user.begin(f"ask {word}", session=f"agent:main:{word}")
+        await asyncio.wait_for(gate.reached.wait(), 20)
+        await kill_node(beta)
+        await new_node(beta)
+        gate.open()
+        answer = await user.answer(run)
+
+    assert f"{word} once" in answer
+    assert len(doing()) == 1
+    [task] = await tasks_about(beta, word)
+    assert (task["state"], task["attempt"]) == ("completed", 1)
+
+
+async def test_a_turn_that_ends_without_its_node_is_found_by_the_next(
+    model: ScriptedModel, beta: GatewayProcess, word: str
+) -> None:
+    gate = model.gate()
+    doing = model.script(f"do {word}", say(f"{word} in plain words", gate=gate))
+
+    wire_id = await send(beta, f"do {word}")
+    await asyncio.wait_for(gate.reached.wait(), 20)
+    await kill_node(beta)
+    gate.open()
+    await new_node(beta)
+    task = await outcome(beta, wire_id)
+
+    assert (task["state"], task["result"]) == ("completed", f"{word} in plain words")
+    assert len(doing()) == 1
+
+
+async def test_a_tool_goes_on_waiting_while_its_node_is_away(
+    model: ScriptedModel, alpha: GatewayProcess, beta: GatewayProcess, word: str
+) -> None:
+    gate = model.gate()
+    doing = model.script(f"do {word}", use("lan_task_reply", result=f"{word} once", gate=gate))
+    model.script(f"ask {word}", use("lan_delegate", peer="beta", task=f"do {word}"), say(last_result))
+
+    async with alpha.user() as user:
+        run = await user.begin(f"ask {word}", session=f"agent:main:{word}")
+        await asyncio.wait_for(gate.reached.wait(), 20)
+        await kill_node(alpha)
+        await new_node(alpha)
+        gate.open()
+        answer = await user.answer(run)
+
+    assert f"{word} once" in answer
+    assert len(doing()) == 1
+
+
+async def test_a_turn_that_its_gateway_died_in_is_settled_truthfully_and_run_once(
+    model: ScriptedModel, alpha: GatewayProcess, beta: GatewayProcess, word: str
+) -> None:
+    gate = model.gate()
+    doing = model.script(f"do {word}", say("never said", gate=gate))
+    model.script(f"ask {word}", use("lan_delegate", peer="beta", task=f"do {word}"), say(last_result))
+    node = beta.node()
+
+    async with alpha.user() as user:
+        run = await user.begin(f"ask {word}", session=f"agent:main:{word}")
+        await asyncio.wait_for(gate.reached.wait(), 20)
+        await beta.kill()
+        await all_gone(beta, node)
+        model.script(f"do {word}", use("lan_task_reply", result=f"{word} after all"))
+        await beta.start()
+        answer = await user.answer(run, within_s=90)
+
+    [task] = await tasks_about(beta, word)
+    async with beta.user() as owner:
+        ours = await messages_of_ours(owner, task["id"])
+    assert len(ours) == 1, "the task was begun twice"
+    assert len(doing()) == 1
+    assert task["attempt"] == 1
+    if task["state"] == "completed":  # OpenClaw went on with the session by itself
+        assert f"{word} after all" in answer
+    else:
+        assert (task["state"], task["error"]["code"]) == ("failed", "interrupted")
+        assert "failed" in answer
+
+
+async def test_a_resumed_turn_that_asks_again_attaches_to_the_open_task(
+    model: ScriptedModel, alpha: GatewayProcess, beta: GatewayProcess, word: str
+) -> None:
+    gate = model.gate()
+    doing = model.script(f"do {word}", use("lan_task_reply", result=f"{word} once", gate=gate))
+    ask = use("lan_delegate", peer="beta", task=f"do {word}")
+    asking = model.script(f"ask {word}", ask, ask, say(last_result))
+    session, node = f"agent:main:{word}", alpha.node()
+
+    async with alpha.user() as user:
+        await user.begin(f"ask {word}", session=session)
+        await asyncio.wait_for(gate.reached.wait(), 20)
+        await alpha.kill()
+    await all_gone(alpha, node)
+    await alpha.start()
+    await eventually(lambda: len(asking()) >= 2, "OpenClaw did not resume the turn", 40.0, alpha.log)
+    gate.open()
+    async with alpha.user() as user:
+
+        async def answered() -> bool:
+            return any(f"{word} once" in text for text in await said(user, session, "assistant"))
+
+        await eventually(answered, "the resumed turn did not get the result", 40.0, alpha.log)
+
+    assert len(doing()) == 1
+    assert [task["state"] for task in await tasks_about(alpha, word)] == ["completed"]
+
+
+async def test_a_changed_config_is_taken_while_the_gateway_runs(beta: GatewayProcess, word: str) -> None:
+    await change_role(beta, word)
+
+    async def is_taken() -> bool:
+        answer = await beta.lan("GET", "/lan/profile", token=beta.lan_token)
+        return answer.status == 200 and answer.json.get("role") == word
+
+    await eventually(is_taken, "the new role is not in the profile", 30.0, beta.log)
+
+
+async def test_a_plugin_reloaded_while_its_gateway_does_a_task_loses_nothing(
+    model: ScriptedModel, beta: GatewayProcess, word: str
+) -> None:
+    gate = model.gate()
+    doing = model.script(f"do {word}", use("lan_task_reply", result=f"{word} once", gate=gate))
+
+    wire_id = await send(beta, f"do {word}")
+    await asyncio.wait_for(gate.reached.wait(), 20)
+    await reloaded(beta, role=word)
+    gate.open()
+    await beta.node_ready()
+    task = await outcome(beta, wire_id)
+
+    assert (task["state"], task["result"]) == ("completed", f"{word} once")
+    assert len(doing()) == 1
+    async with beta.user() as owner:
+        assert (await owner.ask("/lan-status")).startswith("beta")
+
+
+async def test_a_plugin_reloaded_while_its_tool_waits_loses_nothing(
+    model: ScriptedModel, alpha: GatewayProcess, beta: GatewayProcess, word: str
+) -> None:
+    gate = model.gate()
+    doing = model.script(f"do {word}", use("lan_task_reply", result=f"{word} once", gate=gate))
+    model.script(f"ask {word}", use("lan_delegate", peer="beta", task=f"do {word}"), say(last_result))
+
+    async with alpha.user() as user:
+        run = await user.begin(f"ask {word}", session=f"agent:main:{word}")
+        await asyncio.wait_for(gate.reached.wait(), 20)
+        await reloaded(alpha, role=word)
+        gate.open()
+        answer = await user.answer(run)
+        await alpha.node_ready()
+        status = await user.ask("/lan-status")
+
+    assert f"{word} once" in answer
+    assert len(doing()) == 1
+    assert status.startswith("alpha")
+
+
+async def test_a_gateway_whose_node_cannot_start_serves_and_says_so(
+    model: ScriptedModel, alpha: GatewayProcess, tmp_path_factory: Any, word: str
+) -> None:
+    lonely = GatewayProcess(
+        name="lonely",
+        home=tmp_path_factory.mktemp("lonely"),
+        launcher=alpha.launcher,
+        model_url=alpha.model_url,
+        port=free_ports(1)[0],
+        plugin={"python": "/nowhere/python"},
+    )
+    model.script(f"ask {word}", use("lan_peers"), say(last_result))
+    try:
+        await lonely.start()
+        async with lonely.user() as user:
+            told = [await user.ask(command) for command in ("/lan-status", "/lan-inbox", "/lan-send b c")]
+            answer = await user.ask(f"ask {word}")
+        forwarded = await lonely.lan("GET", "/lan/health")
+    finally:
+        await lonely.stop()
+
+    assert len(set(told)) == 1
+    assert "/nowhere/python" in told[0]
+    assert len(told[0].splitlines()) == 1
+    assert f"error: {told[0]}" in answer.replace('\\"', '"')
+    assert (forwarded.status, forwarded.json["code"]) == (502, "node-unreachable")
+
+
+async def kill_node(gateway: GatewayProcess) -> None:
+    """End the node as a crash does."""
+    os.kill(gateway.node()["pid"], signal.SIGKILL)
+
+
+async def new_node(gateway: GatewayProcess) -> None:
+    """Return once another node answers than the one that left `node.json` behind."""
+    before = gateway.node()["boot"]
+
+    def is_another() -> bool:
+        try:
+            return bool(gateway.node()["boot"] != before)
+        except (FileNotFoundError, json.JSONDecodeError):
+            return False
+
+    await eventually(is_another, "no new node was started", 30.0, gateway.log)
+    await gateway.node_ready()
+
+
+async def all_gone(gateway: GatewayProcess, node: dict[str, Any]) -> None:
+    """Return once nothing of a killed gateway is left: no process, no port held."""
+    await eventually(lambda: not psutil.pid_exists(node["pid"]), "the node outlived its gateway")
+    for port in (gateway.port, node["mesh"]["port"], node["operator"]["port"]):
+        await eventually(functools.partial(is_free, port), f"port {port} is still held")
+    left = [process for process in psutil.process_iter() if _belongs_to(process, gateway)]
+    await eventually(lambda: not any(process.is_running() for process in left), f"processes are left: {left}")
+
+
+def _belongs_to(process: psutil.Process, gateway: GatewayProcess) -> bool:
+    try:
+        return process.environ().get("OPENCLAW_STATE_DIR") == str(gateway.state)
+    except psutil.Error:
+        return False
+
+
+async def messages_of_ours(owner: User, task: str) -> list[str]:
+    """Return the messages by which the node began the task, in the task's session."""
+    history = await owner.history(f"agent:main:lan-task:{task}")
+    texts = [content_text(message) for message in history if message["role"] == "user"]
+    return [text for text in texts if f"[LAN task {task}]" in text]
+
+
+async def change_role(gateway: GatewayProcess, role: str) -> None:
+    """Edit the config file, as an owner does."""
+    config = json.loads(gateway.config_file.read_text())
+    config["plugins"]["entries"][PLUGIN_ID]["config"]["profile"]["role"] = role
+    gateway.config_file.write_text(json.dumps(config, indent=2))
+
+
+async def reloaded(gateway: GatewayProcess, *, role: str) -> None:
+    """Edit the config file; return once the gateway has reloaded the plugin, or has refused to."""
+    size = gateway.log.stat().st_size
+    await change_role(gateway, role)
+
+    def is_settled() -> bool:
+        with gateway.log.open("rb") as log:
+            log.seek(size)
+            return b"reload applied" in (said := log.read()) or b"not applied" in said
+
+    await eventually(is_settled, "the gateway did not reload the plugin", 30.0, gateway.log)
