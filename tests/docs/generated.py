@@ -15,9 +15,11 @@ from typer.main import get_command
 from lanmesh import config
 from lanmesh.cli.app import app
 from lanmesh.engine.node import Node
-from lanmesh.faces.http import Endpoint, Route
+from lanmesh.faces.commands import Commands
+from lanmesh.faces.http import Route
 from lanmesh.faces.operator import Operator
 from lanmesh.faces.rest import Rest
+from lanmesh.faces.tools import Tools
 from lanmesh.model import delivery, task
 from lanmesh.protocol import problems
 from lanmesh.protocol.views import StatusView
@@ -143,13 +145,6 @@ def layers() -> str:
 # --- PROTOCOL -----------------------------------------------------------------------------------
 
 
-class _Unguarded(Operator):
-    """Shows the endpoints themselves, for their docstrings."""
-
-    def _guarded(self, endpoint: Endpoint) -> Endpoint:
-        return endpoint
-
-
 def mesh_routes() -> list[Route]:
     """Return the routes of the mesh port."""
     return Rest(cast(Node, None)).routes()
@@ -157,7 +152,9 @@ def mesh_routes() -> list[Route]:
 
 def operator_routes() -> list[Route]:
     """Return the routes of the operator port."""
-    return _Unguarded(cast(Node, None), "", lambda: cast(StatusView, None), list).routes()
+    node = cast(Node, None)
+    operator = Operator(node, lambda: cast(StatusView, None), list, lambda _body: None)
+    return [*operator.routes(), *Tools(node).routes(), *Commands(node).routes()]
 
 
 def _routes(routes: Iterable[Route]) -> str:

@@ -67,9 +67,9 @@ def headings(text: str) -> list[tuple[int, str]]:
     return [(len(found[1]), found[2]) for found in re.finditer(r"^(#+) (.+)$", prose(text), re.MULTILINE)]
 
 
-def anchors(text: str) -> set[str]:
-    """Return what links may point to inside a document, as GitHub makes it of the headings."""
-    return {re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-") for _, words in headings(text)}
+def anchors(text: str) -> list[str]:
+    """Return what links may point to inside a document, in order, as GitHub makes it of the headings."""
+    return [re.sub(r"[^\w\- ]", "", words.lower()).replace(" ", "-") for _, words in headings(text)]
 
 
 def links(text: str) -> list[str]:
