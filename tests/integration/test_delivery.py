@@ -19,6 +19,7 @@ from lanmesh.model.envelope import EnvelopeType
 from lanmesh.model.ids import PeerId
 from lanmesh.model.task import Outcome, TaskState
 from lanmesh.store import mail
+from lanmesh.store.database import Change, Topic
 from tests.fakes import (
     EPOCH,
     FakeExecutor,
@@ -423,6 +424,24 @@ async def test_a_disk_that_is_full_for_a_while_loses_no_delivery_and_no_outcome(
     b.executor.release()
     await mesh.clock.advance(10)
     a.writer.broken = b.writer.broken = False
+    await mesh.clock.advance(60)
+    await until(lambda: a.task(asked.local_id).final)
+
+    assert a.task(asked.local_id).result == "done: count"
+    assert len(b.executor.runs) == 1
+
+
+async def test_a_disk_that_fails_in_the_moment_of_contact_ends_no_lane(mesh: Mesh) -> None:
+    a, b = await mesh.pair()
+    a.link.faults["b"] = Fault.DOWN
+    asked = await a.delegate("b")
+    await settle()
+
+    del a.link.faults["b"]
+    a.writer.broken = True
+    a.events.publish([Change(Topic.CONTACT, "b")])
+    await settle()
+    a.writer.broken = False
     await mesh.clock.advance(60)
     await until(lambda: a.task(asked.local_id).final)
 

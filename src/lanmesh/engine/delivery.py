@@ -71,7 +71,7 @@ class Deliveries:
                 queued.clear()
                 if failures and contact.is_set():
                     contact.clear()
-                    await self._database.write(lambda tx: mail.hasten(tx, peer, self._clock.now()))
+                    await self._record(lambda tx: mail.hasten(tx, peer, self._clock.now()))
                 now = self._clock.now()
                 batch = mail.due(self._database.read, peer, now, 1 if failures else IN_FLIGHT)
                 if not batch:
