@@ -11,6 +11,7 @@ from lanmesh.protocol import codec
 from lanmesh.store import tasks
 from lanmesh.store.database import Topic, Transaction
 
+_MAIL = "SELECT seq, wire_id, origin, sender, text, received_at, read_at FROM inbox "
 _DELIVERY = "SELECT envelope, peer, task, state, attempts, due_at, expires_at, error, created_at FROM outbox "
 
 
@@ -60,22 +61,10 @@ def seen(tx: Transaction, origin: Origin, wire_id: WireId, sender: str | None = 
 def messages(tx: Transaction, limit: int, *, unread: bool = False) -> list[Mail]:
     """Return the latest messages, the oldest of them first."""
     rows = tx.rows(
-        "SELECT seq, wire_id, origin, sender, text, received_at, read_at FROM inbox "
-        "WHERE type = ? AND (read_at IS NULL OR NOT ?) ORDER BY seq DESC LIMIT ?",
+        _MAIL + "WHERE type = ? AND (read_at IS NULL OR NOT ?) ORDER BY seq DESC LIMIT ?",
         EnvelopeType.MESSAGE, unread, limit,
     )  # fmt: skip
-    return [
-        Mail(
-            number=number,
-            id=wire_id,
-            origin=origin,
-            sender=sender,
-            text=text,
-            received_at=received,
-            read_at=read,
-        )
-        for number, wire_id, origin, sender, text, received, read in reversed(rows)
-    ]
+    return [_mail(row) for row in reversed(rows)]
 
 
 def count_unread(tx: Transaction) -> int:
@@ -98,22 +87,10 @@ def mark_read(tx: Transaction, numbers: Iterable[int], now: float) -> None:
 def untold(tx: Transaction) -> list[Mail]:
     """Return the messages that were neither read nor pointed out to anyone, the oldest first."""
     rows = tx.rows(
-        "SELECT seq, wire_id, origin, sender, text, received_at, read_at FROM inbox "
-        "WHERE type = ? AND read_at IS NULL AND told_at IS NULL ORDER BY seq",
+        _MAIL + "WHERE type = ? AND read_at IS NULL AND told_at IS NULL ORDER BY seq",
         EnvelopeType.MESSAGE,
     )
-    return [
-        Mail(
-            number=number,
-            id=wire_id,
-            origin=origin,
-            sender=sender,
-            text=text,
-            received_at=received,
-            read_at=read,
-        )
-        for number, wire_id, origin, sender, text, received, read in rows
-    ]
+    return [_mail(row) for row in rows]
 
 
 def mark_told(tx: Transaction, number: int, now: float) -> None:
@@ -230,6 +207,19 @@ def count_waiting(tx: Transaction, peer: PeerId | None = None) -> int:
     else:
         rows = tx.rows("SELECT count(*) FROM outbox WHERE due_at IS NOT NULL AND peer = ?", peer)
     return int(rows[0][0])
+
+
+def _mail(row: tuple[Any, ...]) -> Mail:
+    number, wire_id, origin, sender, text, received_at, read_at = row
+    return Mail(
+        number=number,
+        id=wire_id,
+        origin=origin,
+        sender=sender,
+        text=text,
+        received_at=received_at,
+        read_at=read_at,
+    )
 
 
 def _delivery(row: tuple[Any, ...]) -> Delivery:
