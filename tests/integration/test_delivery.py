@@ -18,7 +18,7 @@ from lanmesh.model.delivery import TTL_S, DeliveryState
 from lanmesh.model.envelope import EnvelopeType
 from lanmesh.model.ids import PeerId
 from lanmesh.model.task import Outcome, TaskState
-from lanmesh.store import mail
+from lanmesh.store import outbox
 from lanmesh.store.database import Change, Topic
 from tests.fakes import (
     EPOCH,
@@ -395,7 +395,7 @@ async def test_mail_for_a_peer_that_was_taken_out_of_the_settings_waits(mesh: Me
     await settle()
 
     assert a.delivery(asked.local_id).state is DeliveryState.QUEUED
-    assert mail.count_waiting(a.database.read) == 1
+    assert outbox.count_waiting(a.database.read) == 1
     assert {envelope.type for envelope in a.link.sent_to("b")} == {EnvelopeType.TASK}
 
 

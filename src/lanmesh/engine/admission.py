@@ -10,7 +10,7 @@ from lanmesh.model import ids
 from lanmesh.model.envelope import MAX_HOPS, Envelope
 from lanmesh.model.ids import RESERVED, SHARED, PeerId, WireId
 from lanmesh.model.task import AcceptMode, Chain
-from lanmesh.store import mail
+from lanmesh.store import inbox
 from lanmesh.store.database import Transaction
 
 RETRY_AFTER_S = 5.0
@@ -101,7 +101,7 @@ def needs_approval(mode: AcceptMode, waiting: int, limits: Limits) -> bool:
     return mode is AcceptMode.MANUAL
 
 
-def already_seen(tx: Transaction, caller: Caller, envelope: Envelope, digest: bytes) -> mail.Seen | None:
+def already_seen(tx: Transaction, caller: Caller, envelope: Envelope, digest: bytes) -> inbox.Seen | None:
     """Return what is known of an envelope that came before; `None` if it is new.
 
     A peer that has got a credential of its own since may repeat what it sent under the shared
@@ -110,9 +110,9 @@ def already_seen(tx: Transaction, caller: Caller, envelope: Envelope, digest: by
     Raises:
         IdConflict: Its id was used before for something else.
     """
-    known = mail.seen(tx, caller.origin, envelope.id)
+    known = inbox.seen(tx, caller.origin, envelope.id)
     if known is None and caller.peer is not None:
-        known = mail.seen(tx, SHARED, envelope.id, sender=caller.peer)
+        known = inbox.seen(tx, SHARED, envelope.id, sender=caller.peer)
     if known is not None and not hmac.compare_digest(known.digest, digest):
         raise IdConflict(f"id {ids.quoted(envelope.id)} was used before for something else: use a new id")
     return known

@@ -14,7 +14,7 @@ from lanmesh.model.delivery import Delivery, DeliveryEvent, DeliveryState
 from lanmesh.model.envelope import EnvelopeType
 from lanmesh.model.ids import PeerId, short
 from lanmesh.model.task import Failure, Task, TaskReport, failed, rejected
-from lanmesh.store import mail, peers, tasks
+from lanmesh.store import outbox, peers, tasks
 from lanmesh.store.database import Change, Database, Topic, Transaction
 
 log = logging.getLogger(__name__)
@@ -40,11 +40,11 @@ class Deliveries:
         """Settle what an earlier boot was sending when it ended: it may have arrived, so it is sent again."""
 
         def change(tx: Transaction) -> None:
-            for delivery in mail.in_flight(tx):
+            for delivery in outbox.in_flight(tx):
                 lost = delivery.after(
                     DeliveryEvent.LOSE, due_at=self._clock.now(), error="this node ended while it was sent"
                 )
-                mail.save_delivery(tx, lost, self._clock.now())
+                outbox.save(tx, lost, self._clock.now())
 
         await self._database.write(change)
 
@@ -55,7 +55,7 @@ class Deliveries:
             with self._events.watch(Change(Topic.OUTBOX)) as changed:
                 while True:
                     changed.clear()
-                    for peer in mail.peers_with_mail(self._database.read):
+                    for peer in outbox.peers_with_mail(self._database.read):
                         if peer not in lanes:
                             lanes.add(peer)
                             group.create_task(self._lane(peer))
@@ -71,11 +71,11 @@ class Deliveries:
                 queued.clear()
                 if failures and contact.is_set():
                     contact.clear()
-                    await self._record(lambda tx: mail.hasten(tx, peer, self._clock.now()))
+                    await self._record(lambda tx: outbox.hasten(tx, peer, self._clock.now()))
                 now = self._clock.now()
-                batch = mail.due(self._database.read, peer, now, 1 if failures else IN_FLIGHT)
+                batch = outbox.due(self._database.read, peer, now, 1 if failures else IN_FLIGHT)
                 if not batch:
-                    due_at = mail.next_due(self._database.read, peer)
+                    due_at = outbox.next_due(self._database.read, peer)
                     if due_at is None:
                         await queued.wait()
                     else:
@@ -203,11 +203,11 @@ def _advance(
 
     `None` if something else has happened to it meanwhile, as when a peer's own report settled it.
     """
-    current = mail.delivery_of(tx, delivery.envelope.id)
+    current = outbox.find(tx, delivery.envelope.id)
     if current is None or (current.state, current.attempts) != (delivery.state, delivery.attempts):
         return None
     after = current.after(event, due_at=due_at, error=error)
-    mail.save_delivery(tx, after, at)
+    outbox.save(tx, after, at)
     return after
 
 

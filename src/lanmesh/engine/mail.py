@@ -13,7 +13,7 @@ from lanmesh.model.delivery import TRANSITIONS, TTL_S, Delivery, DeliveryState
 from lanmesh.model.envelope import Envelope, Mail, Message
 from lanmesh.model.ids import WireId
 from lanmesh.protocol import codec
-from lanmesh.store import mail
+from lanmesh.store import inbox, outbox
 from lanmesh.store.database import Change, Database, Topic, Transaction
 
 
@@ -56,7 +56,7 @@ class Mailroom:
         delivery = Delivery(
             envelope=envelope, peer=target, due_at=now, expires_at=now + TTL_S, created_at=now
         )
-        await self._database.write(lambda tx: mail.queue(tx, delivery))
+        await self._database.write(lambda tx: outbox.queue(tx, delivery))
         return await self._settled(delivery, wait_s)
 
     async def receive(self, caller: Caller, envelope: Envelope, digest: bytes) -> WireId:
@@ -73,7 +73,7 @@ class Mailroom:
 
         def change(tx: Transaction) -> None:
             if admission.already_seen(tx, caller, envelope, digest) is None:
-                mail.receive(tx, envelope, origin=caller.origin, digest=digest, now=now)
+                inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now)
                 self._peers.note_contact(tx, envelope.sender)
 
         await self._database.write(change)
@@ -81,16 +81,16 @@ class Mailroom:
 
     def inbox(self, limit: int, *, unread: bool = False) -> list[Mail]:
         """Return the latest messages, the oldest of them first."""
-        return mail.messages(self._database.read, limit, unread=unread)
+        return inbox.messages(self._database.read, limit, unread=unread)
 
     async def mark_read(self, numbers: Iterable[int]) -> None:
         """Note that messages were read; unknown numbers are passed over."""
         chosen = list(numbers)
-        await self._database.write(lambda tx: mail.mark_read(tx, chosen, self._clock.now()))
+        await self._database.write(lambda tx: inbox.mark_read(tx, chosen, self._clock.now()))
 
     def untold(self) -> list[Mail]:
         """Return the messages that were neither read nor pointed out to anyone."""
-        return mail.untold(self._database.read)
+        return inbox.untold(self._database.read)
 
     async def mark_told(self, messages: Iterable[Mail]) -> None:
         """Note that messages were pointed out."""
@@ -98,7 +98,7 @@ class Mailroom:
 
         def change(tx: Transaction) -> None:
             for message in chosen:
-                mail.mark_told(tx, message.number, self._clock.now())
+                inbox.mark_told(tx, message.number, self._clock.now())
 
         await self._database.write(change)
 
@@ -108,7 +108,7 @@ class Mailroom:
         with self._events.watch(Change(Topic.OUTBOX, delivery.peer)) as changed:
             while True:
                 changed.clear()
-                now = mail.delivery_of(self._database.read, delivery.envelope.id) or delivery
+                now = outbox.find(self._database.read, delivery.envelope.id) or delivery
                 left_s = deadline - self._clock.monotonic()
                 tried = now.attempts > 0 and now.state is not DeliveryState.SENT
                 if now.state in over or tried or left_s <= 0:

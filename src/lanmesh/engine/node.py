@@ -7,7 +7,7 @@ from lanmesh.engine.mail import Mailroom
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Clock, Tokens
 from lanmesh.engine.tasks import Tasks
-from lanmesh.store import mail, tasks
+from lanmesh.store import inbox, outbox, tasks
 from lanmesh.store.database import Database
 
 
@@ -67,6 +67,6 @@ class Node:
             running=counts.running,
             waiting=counts.waiting,
             approvals=tasks.approvals(read),
-            unread=mail.count_unread(read),
-            queued=mail.count_waiting(read),
+            unread=inbox.count_unread(read),
+            queued=outbox.count_waiting(read),
         )

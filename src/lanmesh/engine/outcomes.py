@@ -12,7 +12,7 @@ from lanmesh.model.peer import Peer
 from lanmesh.model.task import ENDINGS, Outcome, Task, TaskMode
 from lanmesh.protocol import codec
 from lanmesh.protocol.json import cut
-from lanmesh.store import mail, tasks
+from lanmesh.store import outbox, tasks
 from lanmesh.store.database import Transaction
 
 _MAX_REASON_BYTES = 16_000
@@ -44,7 +44,7 @@ class Outcomes:
         tasks.save(tx, ended, ENDINGS[outcome.state], now, detail)
         peer = PeerId(task.peer)
         if ended.mode is not TaskMode.FIRE_AND_FORGET and peer in self._peers:
-            mail.queue(tx, self._reply(ended, peer, now))
+            outbox.queue(tx, self._reply(ended, peer, now))
         return ended
 
     def _reply(self, task: Task, peer: PeerId, now: float) -> Delivery:

@@ -14,7 +14,7 @@ from lanmesh.model.ids import PeerId
 from lanmesh.model.peer import Contact, Peer
 from lanmesh.model.profile import Identity, Profile
 from lanmesh.model.task import AcceptMode
-from lanmesh.store import mail, peers, tasks
+from lanmesh.store import outbox, peers, tasks
 from lanmesh.store.database import Database, Transaction
 
 _ACCEPT_MODE = "accept-mode"
@@ -101,7 +101,7 @@ class Peers:
                 peer=peer,
                 contact=peers.contact(read, peer.id),
                 has_token=self._tokens.outbound(peer.id) is not None,
-                queued=mail.count_waiting(read, peer.id),
+                queued=outbox.count_waiting(read, peer.id),
             )
             for peer in self._configured.values()
         ]

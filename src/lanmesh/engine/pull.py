@@ -10,7 +10,7 @@ from lanmesh.errors import MeshError
 from lanmesh.model.delivery import DeliveryState
 from lanmesh.model.ids import PeerId
 from lanmesh.model.task import Task, TaskReport
-from lanmesh.store import mail, peers, tasks
+from lanmesh.store import outbox, peers, tasks
 from lanmesh.store.database import Change, Database, Topic, Transaction
 
 _PULL_S = 25.0
@@ -47,7 +47,7 @@ class Pull:
         with self._events.watch(Change(Topic.TASK, task.local_id)) as changed:
             while True:
                 changed.clear()
-                delivery = mail.delivery_of(self._database.read, task.wire_id)
+                delivery = outbox.find(self._database.read, task.wire_id)
                 if delivery is None or delivery.state is DeliveryState.DELIVERED:
                     return
                 await changed.wait()

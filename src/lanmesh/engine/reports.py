@@ -2,7 +2,7 @@
 
 from lanmesh.model.delivery import TRANSITIONS, DeliveryEvent
 from lanmesh.model.task import Outcome, Task, TaskReport
-from lanmesh.store import mail, tasks
+from lanmesh.store import outbox, tasks
 from lanmesh.store.database import Transaction
 
 
@@ -36,6 +36,6 @@ def _sentence(peer: str, task: Task) -> str:
 
 
 def _note_arrival(tx: Transaction, task: Task, now: float) -> None:
-    delivery = mail.delivery_of(tx, task.wire_id)
+    delivery = outbox.find(tx, task.wire_id)
     if delivery is not None and DeliveryEvent.ACKNOWLEDGE in TRANSITIONS[delivery.state]:
-        mail.save_delivery(tx, delivery.after(DeliveryEvent.ACKNOWLEDGE), now)
+        outbox.save(tx, delivery.after(DeliveryEvent.ACKNOWLEDGE), now)

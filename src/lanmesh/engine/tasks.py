@@ -32,7 +32,7 @@ from lanmesh.model.task import (
 )
 from lanmesh.protocol import codec
 from lanmesh.protocol.json import cut
-from lanmesh.store import mail, tasks
+from lanmesh.store import inbox, outbox, tasks
 from lanmesh.store.database import Change, Database, Topic, Transaction
 
 
@@ -129,7 +129,7 @@ class Tasks:
                 created_at=now,
             )
             tasks.insert(tx, task)
-            mail.queue(tx, _request(task, self._peers.me))
+            outbox.queue(tx, _request(task, self._peers.me))
             return task
 
         return await self._database.write(change)
@@ -145,7 +145,7 @@ class Tasks:
         task = tasks.named(read, name)
         return TaskHistory(
             task=task,
-            delivery=mail.latest_of_task(read, task.local_id),
+            delivery=outbox.latest_of_task(read, task.local_id),
             events=tasks.events(read, task.local_id),
         )
 
@@ -269,7 +269,7 @@ class Tasks:
                 created_at=now,
             )
             tasks.insert(tx, task, "waits for approval" if ask else "")
-            mail.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=local_id)
+            inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=local_id)
             self._peers.note_contact(tx, envelope.sender)
             return task.first_report()
 
@@ -300,7 +300,7 @@ class Tasks:
                 raise TaskNotFound(f"this node asked for no task {ids.quoted(report.task_id)}")
             _check_doer(caller, envelope.reply_key, task)
             after = reports.record(tx, task, report, now)
-            mail.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=task.local_id)
+            inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=task.local_id)
             self._peers.note_contact(tx, envelope.sender)
             return after.report()
 

@@ -1,0 +1,107 @@
+"""the inbox on disk: what was seen, so that nothing counts twice, and the messages among it"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from lanmesh.model.envelope import Envelope, EnvelopeType, Mail, Message
+from lanmesh.model.ids import LocalId, Origin, WireId
+from lanmesh.store.database import Topic, Transaction
+
+_MAIL = "SELECT seq, wire_id, origin, sender, text, received_at, read_at FROM inbox "
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """An envelope that was acted on before."""
+
+    digest: bytes
+    task: LocalId | None
+
+
+def receive(
+    tx: Transaction,
+    envelope: Envelope,
+    *,
+    origin: Origin,
+    digest: bytes,
+    now: float,
+    task: LocalId | None = None,
+) -> None:
+    """Note an envelope as seen, and keep the text of a message."""
+    text = envelope.payload.text if isinstance(envelope.payload, Message) else None
+    tx.run(
+        "INSERT INTO inbox (origin, wire_id, digest, type, sender, text, task, received_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        origin, envelope.id, digest, envelope.type, envelope.sender, text, task, now,
+    )  # fmt: skip
+    if text is not None:
+        tx.announce(Topic.MAIL)
+
+
+def seen(tx: Transaction, origin: Origin, wire_id: WireId, sender: str | None = None) -> Seen | None:
+    """Return what is known of an envelope; `None` if it is new.
+
+    Args:
+        tx: The transaction.
+        origin: Who sent it.
+        wire_id: Its id.
+        sender: Count it only if it came under this name.
+    """
+    row = tx.row("SELECT digest, task, sender FROM inbox WHERE origin = ? AND wire_id = ?", origin, wire_id)
+    if row is None or (sender is not None and row[2] != sender):
+        return None
+    return Seen(digest=row[0], task=row[1])
+
+
+def messages(tx: Transaction, limit: int, *, unread: bool = False) -> list[Mail]:
+    """Return the latest messages, the oldest of them first."""
+    rows = tx.rows(
+        _MAIL + "WHERE type = ? AND (read_at IS NULL OR NOT ?) ORDER BY seq DESC LIMIT ?",
+        EnvelopeType.MESSAGE, unread, limit,
+    )  # fmt: skip
+    return [_mail(row) for row in reversed(rows)]
+
+
+def count_unread(tx: Transaction) -> int:
+    """Return how many messages were not read yet."""
+    (number,) = tx.rows(
+        "SELECT count(*) FROM inbox WHERE type = ? AND read_at IS NULL", EnvelopeType.MESSAGE
+    )[0]
+    return int(number)
+
+
+def mark_read(tx: Transaction, numbers: Iterable[int], now: float) -> None:
+    """Note that messages were read; those read before keep their time."""
+    for number in numbers:
+        tx.run(
+            "UPDATE inbox SET read_at = ? WHERE seq = ? AND type = ? AND read_at IS NULL",
+            now, number, EnvelopeType.MESSAGE,
+        )  # fmt: skip
+
+
+def untold(tx: Transaction) -> list[Mail]:
+    """Return the messages that were neither read nor pointed out to anyone, the oldest first."""
+    rows = tx.rows(
+        _MAIL + "WHERE type = ? AND read_at IS NULL AND told_at IS NULL ORDER BY seq",
+        EnvelopeType.MESSAGE,
+    )
+    return [_mail(row) for row in rows]
+
+
+def mark_told(tx: Transaction, number: int, now: float) -> None:
+    """Note that a message was pointed out."""
+    tx.run("UPDATE inbox SET told_at = ? WHERE seq = ?", now, number)
+
+
+def _mail(row: tuple[Any, ...]) -> Mail:
+    number, wire_id, origin, sender, text, received_at, read_at = row
+    return Mail(
+        number=number,
+        id=wire_id,
+        origin=origin,
+        sender=sender,
+        text=text,
+        received_at=received_at,
+        read_at=read_at,
+    )
