@@ -11,6 +11,7 @@ from typing import TypeVar
 import apsw
 
 from lanmesh.engine.admission import Limits
+from lanmesh.engine.arrivals import Arrivals
 from lanmesh.engine.callers import Caller, InboundToken, digest_of
 from lanmesh.engine.delivery import Deliveries
 from lanmesh.engine.events import Events
@@ -22,6 +23,7 @@ from lanmesh.engine.ports import Interrupted
 from lanmesh.engine.pull import Pull
 from lanmesh.engine.runner import Runner
 from lanmesh.engine.tasks import Tasks
+from lanmesh.engine.watching import Watching
 from lanmesh.errors import AnswerLost, MeshError, NotAuthenticated, PeerUnreachable, TaskNotFound
 from lanmesh.model.delivery import Delivery, DeliveryState
 from lanmesh.model.envelope import Envelope, EnvelopeType, Message, TaskRequest
@@ -307,7 +309,7 @@ class MemoryLink:
         self.questions.append(peer)
 
         async def question(node: "NodeUnderTest", caller: Caller) -> bytes:
-            report = await node.node.tasks.report(caller, task, wait_s=wait_s, version=version)
+            report = await node.node.arrivals.report(caller, task, wait_s=wait_s, version=version)
             return codec.encode_report(report)
 
         return codec.decode_report(await self._ask(peer, question))
@@ -492,9 +494,9 @@ class NodeUnderTest:
             case EnvelopeType.MESSAGE:
                 return codec.encode(codec.Stored(id=await self.node.mail.receive(caller, envelope, digest)))
             case EnvelopeType.TASK:
-                return codec.encode_report(await self.node.tasks.receive(caller, envelope, digest))
+                return codec.encode_report(await self.node.arrivals.receive(caller, envelope, digest))
             case EnvelopeType.RESULT:
-                return codec.encode_report(await self.node.tasks.receive_result(caller, envelope, digest))
+                return codec.encode_report(await self.node.arrivals.receive_result(caller, envelope, digest))
 
     async def receive(self, envelope: Envelope, caller: Caller = SHARED_CALLER) -> TaskReport:
         """Take a task or a result from a caller, and return the answer."""
@@ -566,14 +568,22 @@ class NodeUnderTest:
             with_own_token=frozenset(self.peers if self.proven else ()),
             version="0.0.0",
         )
+        watching = Watching(database=self.database, events=self.events, clock=self.clock)
         tasks = Tasks(
             database=self.database,
-            events=self.events,
             clock=self.clock,
             chance=self.chance,
+            watching=watching,
             pull=Pull(database=self.database, events=self.events, clock=self.clock, link=self.link),
             peers=peers,
             outcomes=outcomes,
+        )
+        arrivals = Arrivals(
+            database=self.database,
+            clock=self.clock,
+            chance=self.chance,
+            watching=watching,
+            peers=peers,
             limits=self.limits,
         )
         mail = Mailroom(
@@ -581,6 +591,7 @@ class NodeUnderTest:
         )
         node = Node(
             tasks=tasks,
+            arrivals=arrivals,
             mail=mail,
             peers=peers,
             tokens=self.tokens,

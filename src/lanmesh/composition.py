@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from lanmesh import __version__, config
 from lanmesh.config import Config, GatewayKeys
+from lanmesh.engine.arrivals import Arrivals
 from lanmesh.engine.delivery import Deliveries
 from lanmesh.engine.events import Events
 from lanmesh.engine.mail import Mailroom
@@ -26,6 +27,7 @@ from lanmesh.engine.ports import Executor, Surroundings
 from lanmesh.engine.pull import Pull
 from lanmesh.engine.runner import Runner
 from lanmesh.engine.tasks import Tasks
+from lanmesh.engine.watching import Watching
 from lanmesh.errors import InvalidConfig
 from lanmesh.executors.command import CommandExecutor
 from lanmesh.faces.commands import Commands
@@ -149,15 +151,23 @@ class Composition:
             ),
             version=__version__,
         )
+        watching = Watching(database=database, events=self._events, clock=clock)
         node = Node(
             tasks=Tasks(
                 database=database,
-                events=self._events,
                 clock=clock,
                 chance=chance,
+                watching=watching,
                 pull=Pull(database=database, events=self._events, clock=clock, link=self._link),
                 peers=peers,
                 outcomes=outcomes,
+            ),
+            arrivals=Arrivals(
+                database=database,
+                clock=clock,
+                chance=chance,
+                watching=watching,
+                peers=peers,
                 limits=settings.limits,
             ),
             mail=Mailroom(database=database, events=self._events, clock=clock, chance=chance, peers=peers),

@@ -156,11 +156,11 @@ async def test_an_asker_that_is_no_peer_gets_no_result_but_may_read_it(mesh: Mes
     stored = await b.receive(a_task(sender="a-script"))
     await until(lambda: b.task("t-1").final)
     caller = b.node.identify("shared@b")
-    report = await b.node.tasks.report(caller, "t-1")
+    report = await b.node.arrivals.report(caller, "t-1")
 
     assert b.node.tasks.find("t-1").delivery is None
     assert (report.state, report.result) == (TaskState.COMPLETED, "done: count")
-    assert (await b.node.tasks.report(caller, stored.local_id)) == report
+    assert (await b.node.arrivals.report(caller, stored.local_id)) == report
 
 
 async def test_a_task_is_read_by_its_origin_alone(mesh: Mesh) -> None:
@@ -171,7 +171,7 @@ async def test_a_task_is_read_by_its_origin_alone(mesh: Mesh) -> None:
     for caller in (proven("c"), b.node.identify("shared@b")):
         for name in ("t-1", stored.local_id):
             with pytest.raises(TaskNotFound):
-                await b.node.tasks.report(caller, name)
+                await b.node.arrivals.report(caller, name)
 
 
 async def test_as_many_tasks_run_at_once_as_the_limit_says_and_the_oldest_first(mesh: Mesh) -> None:

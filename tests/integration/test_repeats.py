@@ -157,7 +157,7 @@ async def test_pairing_later_does_not_run_a_repeat_again(mesh: Mesh) -> None:
     await b.start()
 
     again = await b.receive(a_task(sender="a"), proven("a"))
-    report = await b.node.tasks.report(proven("a"), "t-1")
+    report = await b.node.arrivals.report(proven("a"), "t-1")
 
     assert again == first
     assert report.state is TaskState.COMPLETED
@@ -172,7 +172,7 @@ async def test_what_another_sent_under_the_shared_token_is_not_a_peers(mesh: Mes
 
     assert own.local_id != first.local_id
     with pytest.raises(TaskNotFound):
-        await b.node.tasks.report(proven("a"), first.local_id)
+        await b.node.arrivals.report(proven("a"), first.local_id)
 
 
 async def test_a_message_twice_is_one_message(mesh: Mesh) -> None:
@@ -303,9 +303,9 @@ async def test_an_envelope_of_another_type_does_not_belong_there(mesh: Mesh) -> 
     b = await doer(mesh)
 
     with pytest.raises(InvalidRequest):
-        await b.node.tasks.receive(SHARED_CALLER, a_message(), b"")
+        await b.node.arrivals.receive(SHARED_CALLER, a_message(), b"")
     with pytest.raises(InvalidRequest):
-        await b.node.tasks.receive_result(SHARED_CALLER, a_message(), b"")
+        await b.node.arrivals.receive_result(SHARED_CALLER, a_message(), b"")
     with pytest.raises(InvalidRequest):
         await b.node.mail.receive(SHARED_CALLER, a_task(), b"")
 

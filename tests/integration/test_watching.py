@@ -21,7 +21,7 @@ async def busy(mesh: Mesh) -> NodeUnderTest:
 
 
 def ask(b: NodeUnderTest, wait_s: float, version: int | None = None) -> asyncio.Task[TaskReport]:
-    return asyncio.create_task(b.node.tasks.report(SHARED_CALLER, "t-1", wait_s=wait_s, version=version))
+    return asyncio.create_task(b.node.arrivals.report(SHARED_CALLER, "t-1", wait_s=wait_s, version=version))
 
 
 async def test_a_report_is_held_until_the_task_is_final(mesh: Mesh) -> None:

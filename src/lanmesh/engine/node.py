@@ -1,7 +1,8 @@
-"""the one door, as three rooms: node.tasks, node.mail, node.peers"""
+"""the one door, as four rooms: node.tasks, node.arrivals, node.mail, node.peers"""
 
 from dataclasses import dataclass
 
+from lanmesh.engine.arrivals import Arrivals
 from lanmesh.engine.callers import Caller, identify
 from lanmesh.engine.mail import Mailroom
 from lanmesh.engine.peers import Peers
@@ -29,6 +30,7 @@ class Node:
         self,
         *,
         tasks: Tasks,
+        arrivals: Arrivals,
         mail: Mailroom,
         peers: Peers,
         tokens: Tokens,
@@ -38,6 +40,7 @@ class Node:
     ) -> None:
         """Open the rooms."""
         self.tasks = tasks
+        self.arrivals = arrivals
         self.mail = mail
         self.peers = peers
         self.version = version

@@ -1,23 +1,20 @@
-"""the room of tasks: delegate, receive, watch, decide"""
+"""the room of tasks: delegate, watch, decide"""
 
 import asyncio
-import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lanmesh.engine import admission, reports
-from lanmesh.engine.admission import Limits
-from lanmesh.engine.callers import Caller
-from lanmesh.engine.events import Events, heard
+from lanmesh.engine import admission
 from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Clock, Random
 from lanmesh.engine.pull import Pull
-from lanmesh.errors import IllegalTransition, InvalidRequest, NotAllowed, TaskNotFound
+from lanmesh.engine.watching import Watching
+from lanmesh.errors import IllegalTransition, InvalidRequest, TaskNotFound
 from lanmesh.model import ids
 from lanmesh.model.delivery import TTL_S, Delivery
 from lanmesh.model.envelope import Envelope, TaskRequest
-from lanmesh.model.ids import SELF, SHARED, PeerId, WireId
+from lanmesh.model.ids import SELF, PeerId, WireId
 from lanmesh.model.task import (
     DEFAULT_TIMEOUT_S,
     MAX_TIMEOUT_S,
@@ -25,15 +22,13 @@ from lanmesh.model.task import (
     Outcome,
     Task,
     TaskEvent,
-    TaskReport,
     TaskState,
-    WaitingFor,
     rejected,
 )
 from lanmesh.protocol import codec
 from lanmesh.protocol.json import cut
-from lanmesh.store import inbox, outbox, tasks
-from lanmesh.store.database import Change, Database, Topic, Transaction
+from lanmesh.store import outbox, tasks
+from lanmesh.store.database import Database, Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,32 +41,27 @@ class TaskHistory:
 
 
 class Tasks:
-    """What this node does for others, and what it asked of them."""
+    """What this node does for others and what it asked of them, as its owner and its agents see it."""
 
     def __init__(
         self,
         *,
         database: Database,
-        events: Events,
         clock: Clock,
         chance: Random,
+        watching: Watching,
         pull: Pull,
         peers: Peers,
         outcomes: Outcomes,
-        limits: Limits,
     ) -> None:
         """Begin; `stop` ends all waits."""
         self._database = database
-        self._events = events
         self._clock = clock
         self._chance = chance
+        self._watching = watching
         self._pull = pull
         self._peers = peers
         self._outcomes = outcomes
-        self._limits = limits
-        self._stopping = False
-
-    # --- for the owner of this node -------------------------------------------------------------
 
     async def delegate(
         self,
@@ -161,10 +151,10 @@ class Tasks:
         """
         task = tasks.named(self._database.read, name)
         if not task.asked:
-            return await self._until(task, wait_s, version)
+            return await self._watching.until(task, wait_s, version)
         async with asyncio.TaskGroup() as group:
             pulling = group.create_task(self._pull.follow(task))
-            task = await self._until(task, wait_s, version)
+            task = await self._watching.until(task, wait_s, version)
             pulling.cancel()
         return task
 
@@ -229,108 +219,9 @@ class Tasks:
 
         return await self._database.write(change)
 
-    # --- for callers from the network ------------------------------------------------------------
-
-    async def receive(self, caller: Caller, envelope: Envelope, digest: bytes) -> TaskReport:
-        """Take a task; it is stored when this returns. Every repeat gets the first answer again.
-
-        Raises:
-            NotAllowed: It speaks in another's name.
-            IdConflict: Its id was used before for something else.
-            ChainRefused: The chain of delegations is too long, or has come back.
-            TasksNotAccepted: The owner takes no tasks.
-            TooBusy: As many wait as may.
-        """
-        self._peers.check_sender(caller, envelope)
-        request = envelope.payload
-        if not isinstance(request, TaskRequest):
-            raise InvalidRequest(f"a {envelope.type} envelope does not belong here")
-        local_id = ids.local_id(self._chance.bytes(16))
-        now = self._clock.now()
-
-        def change(tx: Transaction) -> TaskReport:
-            known = admission.already_seen(tx, caller, envelope, digest)
-            if known is not None and known.task is not None:
-                return tasks.get(tx, known.task).first_report()
-            chain = admission.chain_of(envelope, self._peers.me)
-            ask = admission.needs_approval(self._peers.accept_mode(tx), tasks.waiting(tx), self._limits)
-            task = Task(
-                local_id=local_id,
-                wire_id=envelope.id,
-                origin=caller.origin,
-                peer=envelope.sender,
-                description=request.description,
-                mode=request.mode,
-                timeout_s=request.timeout_s,
-                reply_key=envelope.reply_key,
-                chain=chain,
-                waiting_for=WaitingFor.APPROVAL if ask else None,
-                needs_approval=ask,
-                created_at=now,
-            )
-            tasks.insert(tx, task, "waits for approval" if ask else "")
-            inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=local_id)
-            self._peers.note_contact(tx, envelope.sender)
-            return task.first_report()
-
-        return await self._database.write(change)
-
-    async def receive_result(self, caller: Caller, envelope: Envelope, digest: bytes) -> TaskReport:
-        """Take the result of a task that this node asked for, and return the task as it is then.
-
-        What comes after the end gets that end as its answer, and changes nothing.
-
-        Raises:
-            TaskNotFound: This node did not ask for it.
-            NotAllowed: It does not come from the peer that was asked.
-            IdConflict: Its id was used before for something else.
-        """
-        self._peers.check_sender(caller, envelope)
-        report = envelope.payload
-        if not isinstance(report, TaskReport):
-            raise InvalidRequest(f"a {envelope.type} envelope does not belong here")
-        now = self._clock.now()
-
-        def change(tx: Transaction) -> TaskReport:
-            known = admission.already_seen(tx, caller, envelope, digest)
-            if known is not None and known.task is not None:
-                return tasks.get(tx, known.task).report()
-            task = tasks.of_origin(tx, SELF, report.task_id)
-            if task is None:
-                raise TaskNotFound(f"this node asked for no task {ids.quoted(report.task_id)}")
-            _check_doer(caller, envelope.reply_key, task)
-            after = reports.record(tx, task, report, now)
-            inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=task.local_id)
-            self._peers.note_contact(tx, envelope.sender)
-            return after.report()
-
-        return await self._database.write(change)
-
-    async def report(
-        self, caller: Caller, identifier: str, *, wait_s: float = 0.0, version: int | None = None
-    ) -> TaskReport:
-        """Return what a caller may know of a task that it sent, by its wire id or local id.
-
-        Held until the task is final, or newer than a version if one is given, but no longer
-        than `wait_s`.
-
-        Raises:
-            TaskNotFound: This caller sent no such task.
-        """
-        task = tasks.of_origin(self._database.read, caller.origin, identifier)
-        if task is None and caller.peer is not None:
-            earlier = tasks.of_origin(self._database.read, SHARED, identifier)
-            task = earlier if earlier is not None and earlier.peer == caller.peer else None
-        if task is None:
-            raise TaskNotFound(f"no task {ids.quoted(identifier)} of yours on this node")
-        return (await self._until(task, wait_s, version)).report()
-
     def stop(self) -> None:
         """End all waits: each returns its task as it is."""
-        self._stopping = True
-        self._events.publish([Change(Topic.STOPPING)])
-
-    # ---------------------------------------------------------------------------------------------
+        self._watching.stop()
 
     async def _decide(self, name: str, decide: Callable[[Task], Task], event: TaskEvent) -> Task:
         def change(tx: Transaction) -> Task:
@@ -339,26 +230,6 @@ class Tasks:
             return task
 
         return await self._database.write(change)
-
-    async def _until(self, task: Task, wait_s: float, version: int | None) -> Task:
-        deadline = self._clock.monotonic() + wait_s
-        with self._events.watch(Change(Topic.TASK, task.local_id), Change(Topic.STOPPING)) as changed:
-            while True:
-                changed.clear()
-                task = tasks.get(self._database.read, task.local_id)
-                newer = version is not None and task.version > version
-                left_s = deadline - self._clock.monotonic()
-                if task.final or newer or self._stopping or left_s <= 0:
-                    return task
-                await heard(self._clock, changed, left_s)
-
-
-def _check_doer(caller: Caller, reply_key: str | None, task: Task) -> None:
-    if caller.peer is not None and caller.peer != task.peer:
-        raise NotAllowed(f"task {ids.quoted(task.wire_id)} was asked of {task.peer}, not of {caller.peer}")
-    keyed = hmac.compare_digest((reply_key or "").encode(), (task.reply_key or "").encode())
-    if not keyed and (caller.peer is None or reply_key is not None):
-        raise NotAllowed(f"the replyKey is not that of task {ids.quoted(task.wire_id)}")
 
 
 def _request(task: Task, me: PeerId) -> Delivery:

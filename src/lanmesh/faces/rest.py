@@ -60,21 +60,23 @@ class Rest:
     async def task(self, request: Request) -> Response:
         """Take a task; in mode `wait`, hold the answer back for its outcome."""
         caller, envelope, digest = await self._envelope(request, EnvelopeType.TASK)
-        report = await self._node.tasks.receive(caller, envelope, digest)
+        report = await self._node.arrivals.receive(caller, envelope, digest)
         if isinstance(envelope.payload, TaskRequest) and envelope.payload.wait_s:
-            report = await self._node.tasks.report(caller, report.local_id, wait_s=envelope.payload.wait_s)
+            report = await self._node.arrivals.report(caller, report.local_id, wait_s=envelope.payload.wait_s)
         return json(codec.encode_report(report), 200 if report.state in FINAL else 202)
 
     async def result(self, request: Request) -> Response:
         """Take the result of a task that this node asked for."""
         caller, envelope, digest = await self._envelope(request, EnvelopeType.RESULT)
-        return json(codec.encode_report(await self._node.tasks.receive_result(caller, envelope, digest)), 202)
+        return json(
+            codec.encode_report(await self._node.arrivals.receive_result(caller, envelope, digest)), 202
+        )
 
     async def report(self, request: Request) -> Response:
         """Tell how a task of the caller's fares."""
         caller = self._caller(request)
         query = request.query_params
-        report = await self._node.tasks.report(
+        report = await self._node.arrivals.report(
             caller,
             request.path_params["id"],
             wait_s=wait_of(query),

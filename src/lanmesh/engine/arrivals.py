@@ -1,0 +1,141 @@
+"""the room of arrivals: what callers from the network bring, and may ask of it later"""
+
+import hmac
+
+from lanmesh.engine import admission, reports
+from lanmesh.engine.admission import Limits
+from lanmesh.engine.callers import Caller
+from lanmesh.engine.peers import Peers
+from lanmesh.engine.ports import Clock, Random
+from lanmesh.engine.watching import Watching
+from lanmesh.errors import InvalidRequest, NotAllowed, TaskNotFound
+from lanmesh.model import ids
+from lanmesh.model.envelope import Envelope, TaskRequest
+from lanmesh.model.ids import SELF, SHARED
+from lanmesh.model.task import Task, TaskReport, WaitingFor
+from lanmesh.store import inbox, tasks
+from lanmesh.store.database import Database, Transaction
+
+
+class Arrivals:
+    """Takes tasks from peers, and what they tell of the tasks that they were asked for."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        clock: Clock,
+        chance: Random,
+        watching: Watching,
+        peers: Peers,
+        limits: Limits,
+    ) -> None:
+        """Begin."""
+        self._database = database
+        self._clock = clock
+        self._chance = chance
+        self._watching = watching
+        self._peers = peers
+        self._limits = limits
+
+    async def receive(self, caller: Caller, envelope: Envelope, digest: bytes) -> TaskReport:
+        """Take a task; it is stored when this returns. Every repeat gets the first answer again.
+
+        Raises:
+            NotAllowed: It speaks in another's name.
+            IdConflict: Its id was used before for something else.
+            ChainRefused: The chain of delegations is too long, or has come back.
+            TasksNotAccepted: The owner takes no tasks.
+            TooBusy: As many wait as may.
+        """
+        self._peers.check_sender(caller, envelope)
+        request = envelope.payload
+        if not isinstance(request, TaskRequest):
+            raise InvalidRequest(f"a {envelope.type} envelope does not belong here")
+        local_id = ids.local_id(self._chance.bytes(16))
+        now = self._clock.now()
+
+        def change(tx: Transaction) -> TaskReport:
+            known = admission.already_seen(tx, caller, envelope, digest)
+            if known is not None and known.task is not None:
+                return tasks.get(tx, known.task).first_report()
+            chain = admission.chain_of(envelope, self._peers.me)
+            ask = admission.needs_approval(self._peers.accept_mode(tx), tasks.waiting(tx), self._limits)
+            task = Task(
+                local_id=local_id,
+                wire_id=envelope.id,
+                origin=caller.origin,
+                peer=envelope.sender,
+                description=request.description,
+                mode=request.mode,
+                timeout_s=request.timeout_s,
+                reply_key=envelope.reply_key,
+                chain=chain,
+                waiting_for=WaitingFor.APPROVAL if ask else None,
+                needs_approval=ask,
+                created_at=now,
+            )
+            tasks.insert(tx, task, "waits for approval" if ask else "")
+            inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=local_id)
+            self._peers.note_contact(tx, envelope.sender)
+            return task.first_report()
+
+        return await self._database.write(change)
+
+    async def receive_result(self, caller: Caller, envelope: Envelope, digest: bytes) -> TaskReport:
+        """Take the result of a task that this node asked for, and return the task as it is then.
+
+        What comes after the end gets that end as its answer, and changes nothing.
+
+        Raises:
+            TaskNotFound: This node did not ask for it.
+            NotAllowed: It does not come from the peer that was asked.
+            IdConflict: Its id was used before for something else.
+        """
+        self._peers.check_sender(caller, envelope)
+        report = envelope.payload
+        if not isinstance(report, TaskReport):
+            raise InvalidRequest(f"a {envelope.type} envelope does not belong here")
+        now = self._clock.now()
+
+        def change(tx: Transaction) -> TaskReport:
+            known = admission.already_seen(tx, caller, envelope, digest)
+            if known is not None and known.task is not None:
+                return tasks.get(tx, known.task).report()
+            task = tasks.of_origin(tx, SELF, report.task_id)
+            if task is None:
+                raise TaskNotFound(f"this node asked for no task {ids.quoted(report.task_id)}")
+            _check_doer(caller, envelope.reply_key, task)
+            after = reports.record(tx, task, report, now)
+            inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=task.local_id)
+            self._peers.note_contact(tx, envelope.sender)
+            return after.report()
+
+        return await self._database.write(change)
+
+    async def report(
+        self, caller: Caller, identifier: str, *, wait_s: float = 0.0, version: int | None = None
+    ) -> TaskReport:
+        """Return what a caller may know of a task that it sent, by its wire id or local id.
+
+        Held until the task is final, or newer than a version if one is given, but no longer
+        than `wait_s`.
+
+        Raises:
+            TaskNotFound: This caller sent no such task.
+        """
+        task = tasks.of_origin(self._database.read, caller.origin, identifier)
+        if task is None and caller.peer is not None:
+            earlier = tasks.of_origin(self._database.read, SHARED, identifier)
+            task = earlier if earlier is not None and earlier.peer == caller.peer else None
+        if task is None:
+            raise TaskNotFound(f"no task {ids.quoted(identifier)} of yours on this node")
+        return (await self._watching.until(task, wait_s, version)).report()
+
+
+def _check_doer(caller: Caller, reply_key: str | None, task: Task) -> None:
+    if caller.peer is not None and caller.peer != task.peer:
+        raise NotAllowed(f"task {ids.quoted(task.wire_id)} was asked of {task.peer}, not of {caller.peer}")
+    keyed = hmac.compare_digest((reply_key or "").encode(), (task.reply_key or "").encode())
+    if not keyed and (caller.peer is None or reply_key is not None):
+        raise NotAllowed(f"the replyKey is not that of task {ids.quoted(task.wire_id)}")
