@@ -19,7 +19,7 @@ from lanmesh.engine.mail import Mailroom
 from lanmesh.engine.node import Node
 from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.peers import Peers
-from lanmesh.engine.ports import Interrupted
+from lanmesh.engine.ports import Interrupted, Progress
 from lanmesh.engine.pull import Pull
 from lanmesh.engine.runner import Runner
 from lanmesh.engine.tasks import Tasks
@@ -205,6 +205,8 @@ class FakeExecutor:
         self.history: list[str] = []
         """`run …`, `resume …` and `abort …` with local ids, in order."""
         self.outcomes = list(outcomes)
+        self.say: dict[LocalId, Progress] = {}
+        """What takes the words of each run, by the local id of its task."""
         self._open = asyncio.Event()
         self._open.set()
         self._ready = asyncio.Event()
@@ -229,13 +231,15 @@ class FakeExecutor:
     async def ready(self) -> None:
         await self._ready.wait()
 
-    async def run(self, task: Task) -> Outcome:
+    async def run(self, task: Task, said: Progress) -> Outcome:
         self.runs.append(task)
+        self.say[task.local_id] = said
         self.history.append(f"run {task.local_id}")
         return await self._end_of(task)
 
-    async def resume(self, task: Task) -> Outcome:
+    async def resume(self, task: Task, said: Progress) -> Outcome:
         self.resumed.append(task)
+        self.say[task.local_id] = said
         self.history.append(f"resume {task.local_id}")
         if not self.outlives:
             raise Interrupted("the node ended while the task was being done")
@@ -254,6 +258,10 @@ class FakeExecutor:
         if isinstance(outcome, Exception):
             raise outcome
         return outcome
+
+
+def unheard(_text: str) -> None:
+    """Take what a run says, where nobody listens. Is a `Progress`."""
 
 
 def done(result: str) -> Outcome:

@@ -21,6 +21,7 @@ from lanmesh.executors.command import CommandExecutor
 from lanmesh.model.ids import SHARED, LocalId, WireId, local_id
 from lanmesh.model.task import Chain, Outcome, Task, TaskState
 from lanmesh.protocol.json import MAX_RESULT_BYTES
+from tests.fakes import unheard
 
 BOUND_S = 8.0
 DRAIN_S = 0.2
@@ -73,7 +74,7 @@ class Bench:
             return runner.run(bounded())
 
     def outcome(self, executor: CommandExecutor, description: str = "do it") -> Outcome:
-        return self.within(executor.run(self.task(description)))
+        return self.within(executor.run(self.task(description), unheard))
 
     def pids(self) -> list[int]:
         try:
@@ -111,7 +112,7 @@ def gone(pid: int) -> bool:
 async def cannot_be_resumed(executor: CommandExecutor, task: Task) -> None:
     """Have what is left of a task's run ended."""
     with pytest.raises(Interrupted, match="the node ended"):
-        await executor.resume(task)
+        await executor.resume(task, unheard)
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -124,13 +125,60 @@ async def cancelled(
     bench: Bench, executor: CommandExecutor, when: Callable[[], object], times: int = 1
 ) -> None:
     """Run the task, cancel it on a condition, and return once the run has ended with that."""
-    running = asyncio.create_task(executor.run(bench.task()))
+    running = asyncio.create_task(executor.run(bench.task(), unheard))
     await until(when)
     for _ in range(times):
         running.cancel()
         await asyncio.sleep(0)
     with pytest.raises(asyncio.CancelledError):
         await running
+
+
+def heard_of(bench: Bench, script: str) -> list[str]:
+    """Return what a script has said by its end."""
+    lines: list[str] = []
+    bench.within(bench.shell(script).run(bench.task(), lines.append))
+    return lines
+
+
+def test_each_line_on_stdout_and_stderr_is_told_while_the_program_runs(bench: Bench) -> None:
+    lines: list[str] = []
+
+    async def look() -> Outcome:
+        script = "echo one; echo two >&2; until [ -e go ]; do sleep 0.01; done; echo three"
+        running = asyncio.create_task(bench.shell(script).run(bench.task(), lines.append))
+        await until(lambda: len(lines) == 2)
+        (bench.folder / "go").touch()
+        return await running
+
+    outcome = bench.within(look())
+
+    assert sorted(lines) == ["one", "three", "two"]
+    assert outcome.result == "one\nthree"
+
+
+def test_a_bar_of_progress_that_is_drawn_anew_is_told_each_time(bench: Bench) -> None:
+    assert heard_of(bench, r"printf '10 %%\r20 %%\r\n'; printf 'and a line without an end'") == [
+        "10 %",
+        "20 %",
+    ]
+
+
+def test_of_a_flood_the_latest_lines_are_told(bench: Bench) -> None:
+    lines = heard_of(bench, "seq 300000")
+
+    assert lines[-1] == "300000"
+
+
+def test_of_a_line_without_an_end_only_so_much_is_kept(bench: Bench) -> None:
+    lines = heard_of(bench, "head -c 9000000 /dev/zero | tr '\\0' z; echo; echo done")
+
+    assert lines[-1] == "done"
+    assert max(map(len, lines)) <= 4096
+
+
+def test_what_is_no_text_is_told_all_the_same(bench: Bench) -> None:
+    assert heard_of(bench, r"printf 'a\377b\n\n  \n'") == ["a\N{REPLACEMENT CHARACTER}b"]
 
 
 def test_the_text_comes_on_stdin_and_the_output_is_the_result(bench: Bench) -> None:
@@ -275,7 +323,7 @@ def test_nine_hundred_kilobytes_of_text_arrive_whole(bench: Bench) -> None:
 def test_what_a_program_leaves_behind_is_ended_with_it(bench: Bench, streams: str) -> None:
     async def leave() -> Outcome:
         outcome = await bench.shell(f"({STUBBORN}) {streams} & until [ -s pids ]; do :; done; echo done").run(
-            bench.task()
+            bench.task(), unheard
         )
         await until(lambda: not bench.bearers())
         return outcome
@@ -357,7 +405,7 @@ def test_a_second_cancellation_cuts_the_grace_short(bench: Bench) -> None:
 @pytest.mark.parametrize("turns", range(6))
 def test_cancelling_in_the_midst_of_the_start_leaves_nothing(bench: Bench, turns: int) -> None:
     async def hurry() -> None:
-        running = asyncio.create_task(bench.shell("sleep 60 & sleep 60").run(bench.task()))
+        running = asyncio.create_task(bench.shell("sleep 60 & sleep 60").run(bench.task(), unheard))
         for _ in range(turns):
             await asyncio.sleep(0)
         running.cancel()
@@ -387,7 +435,7 @@ from lanmesh.executors.command import CommandExecutor
 from tests.integration.test_command_executor import Bench
 bench = Bench(Path.cwd(), asyncio.new_event_loop)
 bench.id = {task!r}
-bench.within(bench.shell({script!r}).run(bench.task()))
+bench.within(bench.shell({script!r}).run(bench.task(), print))
 """
 
 
@@ -447,12 +495,12 @@ def test_ending_what_is_left_of_another_task_leaves_this_one_alone(bench: Bench)
 def test_a_run_leaves_no_open_file_behind(bench: Bench) -> None:
     async def many() -> None:
         executor = bench.shell("cat >/dev/null; echo done")
-        await executor.run(bench.task())
+        await executor.run(bench.task(), unheard)
         before = psutil.Process().num_fds()
         for _ in range(5):
-            await executor.run(bench.task("z" * 200_000))
-            await bench.executor("true").run(bench.task("z" * 200_000))
-            await bench.executor("no-such-program-here").run(bench.task())
+            await executor.run(bench.task("z" * 200_000), unheard)
+            await bench.executor("true").run(bench.task("z" * 200_000), unheard)
+            await bench.executor("no-such-program-here").run(bench.task(), unheard)
         await until(lambda: psutil.Process().num_fds() <= before)
 
     bench.within(many())

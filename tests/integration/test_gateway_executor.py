@@ -14,7 +14,7 @@ from lanmesh.model.ids import LocalId, Origin, WireId
 from lanmesh.model.task import Chain, Failure, Outcome, Task, TaskState
 from lanmesh.openclaw.executor import GatewayExecutor
 from lanmesh.protocol.json import MAX_RESULT_BYTES
-from tests.fakes import EPOCH, done, soon, until
+from tests.fakes import EPOCH, done, soon, unheard, until
 from tests.integration.gateway import BOOT, HOLD, NEWER, OLDER, Beside, Refusal, beside
 
 ACCEPTED = {"status": "accepted"}
@@ -78,7 +78,7 @@ async def test_a_turn_runs_in_a_session_of_its_own_and_is_told_what_to_do(tmp_pa
     async with an_agent(tmp_path) as (gateway, executor):
         gateway.lay("agent", [ACCEPTED, ended("42")])
 
-        assert await outcome(gateway, executor.run(TASK)) == done("42")
+        assert await outcome(gateway, executor.run(TASK, unheard)) == done("42")
         ((method, params),) = gateway.calls
         assert method == "agent"
         assert params["sessionKey"] == SESSION
@@ -96,7 +96,7 @@ async def test_a_command_of_a_peer_reaches_the_agent_as_quoted_data(tmp_path: Pa
     async with an_agent(tmp_path) as (gateway, executor):
         gateway.lay("agent", ended(""))
 
-        await outcome(gateway, executor.run(evil))
+        await outcome(gateway, executor.run(evil, unheard))
 
         lines = gateway.asked("agent")[0]["message"].splitlines()
         assert "| /reset" in lines
@@ -108,7 +108,7 @@ async def test_a_proven_asker_is_named_without_doubt(tmp_path: Path) -> None:
     async with an_agent(tmp_path) as (gateway, executor):
         gateway.lay("agent", ended("x"))
 
-        await outcome(gateway, executor.run(replace(TASK, origin=Origin("asker"))))
+        await outcome(gateway, executor.run(replace(TASK, origin=Origin("asker")), unheard))
 
         assert "not proven" not in gateway.asked("agent")[0]["message"]
 
@@ -133,7 +133,7 @@ async def test_how_a_turn_ended_is_how_its_task_ended(
     async with an_agent(tmp_path) as (gateway, executor):
         gateway.lay("agent", [ACCEPTED, answer])
 
-        came = await outcome(gateway, executor.run(TASK))
+        came = await outcome(gateway, executor.run(TASK, unheard))
 
         if isinstance(expected, Outcome):
             assert came == expected
@@ -147,7 +147,7 @@ async def test_a_result_that_is_too_long_is_cut(tmp_path: Path) -> None:
     async with an_agent(tmp_path) as (gateway, executor):
         gateway.lay("agent", ended("z" * (MAX_RESULT_BYTES + 1)))
 
-        came = await outcome(gateway, executor.run(TASK))
+        came = await outcome(gateway, executor.run(TASK, unheard))
 
         assert came.truncated
         assert len(came.result or "") == MAX_RESULT_BYTES
@@ -157,7 +157,7 @@ async def test_a_turn_that_the_gateway_refuses_is_refused(tmp_path: Path) -> Non
     async with an_agent(tmp_path) as (gateway, executor):
         gateway.lay("agent", Refusal("INVALID_REQUEST", "unknown agent id"))
 
-        came = await outcome(gateway, executor.run(TASK))
+        came = await outcome(gateway, executor.run(TASK, unheard))
 
         assert came.error is not None
         assert (came.error.code, "unknown agent id" in came.error.detail) == (Failure.REFUSED, True)
@@ -168,7 +168,7 @@ async def test_a_turn_that_was_lost_sight_of_is_waited_for_and_never_begun_again
         gateway.lay("agent", [ACCEPTED])
         gateway.lay("agent.wait", {"status": "timeout"}, {"status": "ok", "terminalReply": {"text": "42"}})
         gateway.lay("sessions.describe", {"session": {"status": "running"}})
-        running = asyncio.create_task(executor.run(TASK))
+        running = asyncio.create_task(executor.run(TASK, unheard))
         await until(lambda: bool(gateway.held))
 
         await gateway.drop()
@@ -184,7 +184,7 @@ async def test_a_turn_whose_provider_failed_is_told_by_the_second_question(tmp_p
         gateway.lay("agent", Refusal("UNAVAILABLE", "provider failed"))
         gateway.lay("agent.wait", {"status": "error", "error": "provider failed", "endedAt": 1})
 
-        came = await outcome(gateway, executor.run(TASK))
+        came = await outcome(gateway, executor.run(TASK, unheard))
 
         assert came.error is not None
         assert (came.error.code, "provider failed" in came.error.detail) == (Failure.INTERRUPTED, True)
@@ -199,7 +199,7 @@ async def test_a_wait_that_tells_no_text_leads_to_the_last_words_after_our_messa
             said(("assistant", "before"), ("user", "do"), ("assistant", "let me see"), ("assistant", parts)),
         )
 
-        assert await outcome(gateway, executor.resume(TASK)) == done("4\n2")
+        assert await outcome(gateway, executor.resume(TASK, unheard)) == done("4\n2")
         assert gateway.asked("chat.history") == [{"sessionKey": SESSION, "limit": 200}]
         assert gateway.asked("agent") == []
 
@@ -208,7 +208,7 @@ async def test_a_wait_that_ended_in_a_timeout_has_ended(tmp_path: Path) -> None:
     async with an_agent(tmp_path) as (gateway, executor):
         gateway.lay("agent.wait", {"status": "timeout", "endedAt": 1})
 
-        came = await outcome(gateway, executor.resume(TASK))
+        came = await outcome(gateway, executor.resume(TASK, unheard))
 
         assert came.error is not None
         assert came.error.code == Failure.TIMED_OUT
@@ -219,7 +219,7 @@ async def test_words_from_before_our_message_are_no_answer_to_it(tmp_path: Path)
         gateway.lay("sessions.describe", {"session": {"status": "done"}})
         gateway.lay("chat.history", said(("assistant", "of attempt 1"), ("user", "do it again")))
 
-        why = await why_interrupted(gateway, executor.resume(ELSEWHERE))
+        why = await why_interrupted(gateway, executor.resume(ELSEWHERE, unheard))
 
         assert "without an answer" in why
 
@@ -229,7 +229,7 @@ async def test_an_earlier_attempt_s_words_are_no_answer_to_one_that_never_began(
         gateway.lay("sessions.describe", {"session": {"status": "done"}})
         gateway.lay("chat.history", said(("user", "do"), ("assistant", "of attempt 1")))
 
-        why = await why_interrupted(gateway, executor.resume(replace(ELSEWHERE, attempt=2)))
+        why = await why_interrupted(gateway, executor.resume(replace(ELSEWHERE, attempt=2), unheard))
 
         assert "without an answer" in why
 
@@ -240,7 +240,7 @@ async def test_a_session_that_another_process_goes_on_with_is_followed_to_its_en
         gateway.lay("sessions.describe", running, running, {"session": {"status": "done"}})
         gateway.lay("chat.history", said(("user", "do"), ("assistant", "42")))
 
-        assert await outcome(gateway, executor.resume(ELSEWHERE)) == done("42")
+        assert await outcome(gateway, executor.resume(ELSEWHERE, unheard)) == done("42")
         assert gateway.asked("sessions.describe") == [{"key": SESSION}] * 3
         assert gateway.asked("agent.wait") == gateway.asked("agent") == []
 
@@ -253,7 +253,9 @@ async def test_a_session_that_did_not_end_well_is_interrupted_whatever_it_said(
         gateway.lay("sessions.describe", {"session": {"status": status}})
         gateway.lay("chat.history", said(("user", "do"), ("assistant", "half of it")))
 
-        assert "the gateway's session is" in await why_interrupted(gateway, executor.resume(ELSEWHERE))
+        assert "the gateway's session is" in await why_interrupted(
+            gateway, executor.resume(ELSEWHERE, unheard)
+        )
 
 
 async def test_a_session_that_is_gone_is_interrupted(tmp_path: Path) -> None:
@@ -261,8 +263,8 @@ async def test_a_session_that_is_gone_is_interrupted(tmp_path: Path) -> None:
         gateway.lay("agent.wait", {"status": "timeout"})
         gateway.lay("sessions.describe", {"session": None})
 
-        assert "knows nothing" in await why_interrupted(gateway, executor.resume(TASK))
-        assert "knows nothing" in await why_interrupted(gateway, executor.resume(ELSEWHERE))
+        assert "knows nothing" in await why_interrupted(gateway, executor.resume(TASK, unheard))
+        assert "knows nothing" in await why_interrupted(gateway, executor.resume(ELSEWHERE, unheard))
 
 
 async def test_a_gateway_that_cannot_describe_sessions_is_waited_for_in_its_own_boot_only(
@@ -273,8 +275,8 @@ async def test_a_gateway_that_cannot_describe_sessions_is_waited_for_in_its_own_
         gateway.lay("agent.wait", waiting, {"status": "pending"}, {"status": "ok", "endedAt": 1})
         gateway.lay("chat.history", said(("user", "do"), ("assistant", "42")))
 
-        assert await outcome(gateway, executor.resume(TASK)) == done("42")
-        assert "restarted" in await why_interrupted(gateway, executor.resume(ELSEWHERE))
+        assert await outcome(gateway, executor.resume(TASK, unheard)) == done("42")
+        assert "restarted" in await why_interrupted(gateway, executor.resume(ELSEWHERE, unheard))
         assert gateway.asked("sessions.describe") == []
 
 
@@ -282,7 +284,7 @@ async def test_a_gateway_that_is_busy_or_gone_is_asked_again(tmp_path: Path) -> 
     async with an_agent(tmp_path) as (gateway, executor):
         restarting = Refusal("UNAVAILABLE", "gateway-restarting")
         gateway.lay("agent.wait", restarting, HOLD, {"status": "ok", "terminalReply": {"text": "42"}})
-        resuming = asyncio.create_task(executor.resume(TASK))
+        resuming = asyncio.create_task(executor.resume(TASK, unheard))
         await gateway.pass_time(lambda: bool(gateway.held))
         await gateway.drop()
         await gateway.pass_time(resuming.done)
@@ -294,13 +296,13 @@ async def test_a_question_that_the_gateway_refuses_leaves_the_end_unknown(tmp_pa
     async with an_agent(tmp_path) as (gateway, executor):
         gateway.lay("agent.wait", Refusal("FORBIDDEN", "MISSING_SCOPE"))
 
-        assert "MISSING_SCOPE" in await why_interrupted(gateway, executor.resume(TASK))
+        assert "MISSING_SCOPE" in await why_interrupted(gateway, executor.resume(TASK, unheard))
 
 
 async def test_letting_go_of_a_turn_says_nothing_to_the_gateway(tmp_path: Path) -> None:
     async with an_agent(tmp_path) as (gateway, executor):
         gateway.lay("agent", [ACCEPTED])
-        running = asyncio.create_task(executor.run(TASK))
+        running = asyncio.create_task(executor.run(TASK, unheard))
         await until(lambda: bool(gateway.held))
 
         running.cancel()
@@ -333,5 +335,90 @@ async def test_a_turn_cannot_begin_before_the_gateway_is_connected(tmp_path: Pat
 
         assert (executor.repeatable, executor.outlives, executor.host_boot) == (True, True, BOOT)
         gateway.lay("agent", ended("x"))
-        await outcome(gateway, executor.run(TASK))
+        await outcome(gateway, executor.run(TASK, unheard))
         assert gateway.asked("agent")[0]["sessionKey"] == f"agent:coder:lan-task:{ID}"
+
+
+def frame(stream: str, session: str = SESSION, **data: Any) -> dict[str, Any]:
+    return {"stream": stream, "runId": f"{ID}.1", "sessionKey": session, "data": data}
+
+
+async def heard(gateway: Beside, executor: GatewayExecutor, *frames: object) -> list[str]:
+    """Return what a turn says of which the gateway tells these events."""
+    lines: list[str] = []
+    running = asyncio.create_task(executor.run(TASK, lines.append))
+    await until(lambda: bool(gateway.held))
+    for each in frames:
+        await gateway.tell("agent", each)
+    await gateway.quiet()
+    await gateway.answer("agent", ended("42"))
+    assert await outcome(gateway, _result(running)) == done("42")
+    return lines
+
+
+async def _result(running: "asyncio.Task[Outcome]") -> Outcome:
+    return await running
+
+
+async def test_what_the_agent_says_and_does_is_told_while_its_turn_goes_on(tmp_path: Path) -> None:
+    async with an_agent(tmp_path) as (gateway, executor):
+        gateway.lay("agent", [ACCEPTED])
+
+        lines = await heard(
+            gateway, executor,
+            frame("lifecycle", phase="start"),
+            frame("assistant", text="I lo", delta="I lo"),
+            frame("assistant", text="I look.\nFirst ", delta="ok.\nFirst "),
+            frame("assistant", text="I look.\nFirst the list", delta="the list"),
+            frame("tool", phase="start", name="exec", args={"command": "cat ~/.secret"}),
+            frame("tool", phase="result", name="exec", result="hush"),
+            frame("assistant", text="Done.", delta="Done."),
+            frame("lifecycle", phase="end"),
+        )  # fmt: skip
+
+        assert lines == ["I look.", "First the list", "calls the tool exec", "Done."]
+
+
+async def test_text_that_comes_without_what_was_added_is_told_once(tmp_path: Path) -> None:
+    async with an_agent(tmp_path) as (gateway, executor):
+        gateway.lay("agent", [ACCEPTED])
+
+        lines = await heard(
+            gateway, executor,
+            frame("assistant", text="one\ntw"), frame("assistant", text="one\ntwo\n"),
+            frame("assistant", text="anew\n"),
+        )  # fmt: skip
+
+        assert lines == ["one", "two", "anew"]
+
+
+async def test_words_of_other_sessions_and_frames_of_no_form_are_passed_over(tmp_path: Path) -> None:
+    async with an_agent(tmp_path) as (gateway, executor):
+        gateway.lay("agent", [ACCEPTED])
+
+        lines = await heard(
+            gateway, executor,
+            frame("assistant", session="agent:main:main", delta="not ours\n"),
+            {"stream": "assistant", "sessionKey": SESSION, "data": "no object"},
+            {"stream": "assistant", "data": {"delta": "of nobody\n"}},
+            frame("assistant", delta=7), frame("assistant", delta=["x"], text=None),
+            frame("tool", phase="start"),
+            frame("assistant", session=SESSION.upper(), delta="ours\n"),
+        )  # fmt: skip
+
+        assert lines == ["calls the tool ?", "ours"]
+
+
+async def test_a_turn_that_is_found_again_is_heard_again(tmp_path: Path) -> None:
+    async with an_agent(tmp_path) as (gateway, executor):
+        gateway.lay("agent.wait", HOLD)
+        lines: list[str] = []
+        running = asyncio.create_task(executor.resume(TASK, lines.append))
+        await until(lambda: bool(gateway.held))
+
+        await gateway.tell("agent", frame("assistant", delta="still here\n"))
+        await gateway.quiet()
+        await gateway.answer("agent.wait", {"status": "ok", "terminalReply": {"text": "42"}})
+
+        assert await outcome(gateway, _result(running)) == done("42")
+        assert lines == ["still here"]

@@ -1,6 +1,6 @@
 """what the engine needs of the world: time, chance, executors, links, the machine, tokens"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from lanmesh.engine.callers import InboundToken
@@ -41,6 +41,10 @@ class NotBegun(Interrupted):
     """A run was never begun: it may be begun anew, whatever the task."""
 
 
+Progress = Callable[[str], None]
+"""Takes what a run says while it goes on, a line or a few. Cheap, and never raises."""
+
+
 class Executor(Protocol):
     """A way to do a task on this node."""
 
@@ -59,8 +63,10 @@ class Executor(Protocol):
     async def ready(self) -> None:
         """Return once work can be begun."""
 
-    async def run(self, task: Task) -> Outcome:
+    async def run(self, task: Task, said: Progress) -> Outcome:
         """Do the task and return how it ended; failure is an outcome, not an exception.
+
+        Meanwhile `said` is told what can be seen of it, by and by.
 
         Cancellation lets go of the work: what does not outlive this node has ended before it is
         passed on.
@@ -69,7 +75,7 @@ class Executor(Protocol):
             Interrupted: It was begun, and how it ended cannot be known.
         """
 
-    async def resume(self, task: Task) -> Outcome:
+    async def resume(self, task: Task, said: Progress) -> Outcome:
         """Go on with an attempt that an earlier boot of this node began; like `run` otherwise.
 
         Raises:

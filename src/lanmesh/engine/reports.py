@@ -15,7 +15,11 @@ def record(tx: Transaction, task: Task, report: TaskReport, now: float) -> Task:
     _note_arrival(tx, task, now)
     task = tasks.get(tx, task.local_id)
     after = task.reported(report, now)
-    if after is not task:
+    if after is task:
+        return task
+    if after.progress is not None and after.progress != task.progress and _same_but_words(task, after):
+        tasks.save(tx, after, tasks.PROGRESS, now, after.progress)
+    else:
         tasks.save(tx, after, "report", now, _sentence(task.peer, after))
     return after
 
@@ -33,6 +37,11 @@ def _sentence(peer: str, task: Task) -> str:
     if task.waiting_for is not None:
         return f"{peer} waits for {task.waiting_for}"
     return f"{peer}, attempt {task.attempt}" if task.attempt else f"{peer} has it"
+
+
+def _same_but_words(task: Task, after: Task) -> bool:
+    before = (task.state, task.waiting_for, task.attempt)
+    return before == (after.state, after.waiting_for, after.attempt)
 
 
 def _note_arrival(tx: Transaction, task: Task, now: float) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from lanmesh.engine.events import Events, within
 from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.ports import Clock, Executor, Interrupted, NotBegun
+from lanmesh.engine.progress import Gatherer
 from lanmesh.errors import StorageFailed
 from lanmesh.model.ids import LocalId, short
 from lanmesh.model.task import Failure, Outcome, Task, TaskEvent, failed
@@ -41,6 +42,7 @@ class Runner:
         self._boot = boot
         self._slots = asyncio.Semaphore(concurrency)
         self._begun: set[LocalId] = set()
+        self._gatherer = Gatherer(database=database, clock=clock)
 
     async def run(self) -> None:
         """Go on with what earlier boots began, and claim and run tasks, until cancelled.
@@ -50,6 +52,7 @@ class Runner:
         """
         try:
             async with asyncio.TaskGroup() as runs:
+                runs.create_task(self._gatherer.run())
                 await self._fill(runs)
         finally:
             with suppress(StorageFailed):  # the next boot settles it
@@ -58,7 +61,7 @@ class Runner:
     async def _fill(self, runs: asyncio.TaskGroup) -> None:
         for orphan in await self._database.insist(self._adopt, self._clock.sleep):
             await self._slots.acquire()
-            self._start(runs, orphan, self._executor.resume(orphan))
+            self._start(runs, orphan, self._executor.resume(orphan, self._gatherer.of(orphan)))
         with self._events.watch(Change(Topic.RUNNABLE)) as changed:
             while True:
                 await self._slots.acquire()
@@ -67,7 +70,7 @@ class Runner:
                 while (task := await self._database.insist(self._claim, self._clock.sleep)) is None:
                     await changed.wait()
                     changed.clear()
-                self._start(runs, task, self._executor.run(task))
+                self._start(runs, task, self._executor.run(task, self._gatherer.of(task)))
 
     def _start(self, runs: asyncio.TaskGroup, task: Task, work: Coroutine[Any, Any, Outcome]) -> None:
         def done(_run: asyncio.Task[None]) -> None:

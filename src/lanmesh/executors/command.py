@@ -5,15 +5,16 @@ import os
 import signal
 import time
 from asyncio.subprocess import Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import psutil
 
-from lanmesh.engine.ports import Interrupted
+from lanmesh.engine.ports import Interrupted, Progress
 from lanmesh.errors import InvalidConfig
+from lanmesh.executors.pipes import Beginning, End, Flow, all_ended, fed, read, waited
 from lanmesh.model.ids import quoted
 from lanmesh.model.task import Failure, Outcome, Task, TaskState, failed
 from lanmesh.protocol.json import cut
@@ -33,12 +34,6 @@ _INSIST_S = 2.0
 
 _POLL_S = 0.02
 """Nothing tells of the end of a process that is not a child of ours."""
-
-_MOST_OUTPUT_BYTES = 1024 * 1024
-"""Kept in memory; more than any result may hold, so that `cut` sees whether there was more."""
-
-_MOST_ERROR_BYTES = 4096
-"""Kept of the end of stderr: programs say last why they fail."""
 
 _TASK_ID = "LANMESH_TASK_ID"
 
@@ -92,15 +87,17 @@ class CommandExecutor:
         """Whether running the program again after an interrupted run is harmless."""
         return self._repeatable
 
-    async def run(self, task: Task) -> Outcome:
+    async def run(self, task: Task, said: Progress) -> Outcome:
         """Run the program; its exit status 0 is success, all else is a failed outcome.
+
+        Each line that it writes meanwhile, on stdout or stderr, is told as progress.
 
         Cancellation ends all that the run has started, the group by SIGTERM and, after the grace,
         by SIGKILL; a second cancellation cuts the grace short.
         """
-        output, errors = _Beginning(), _End()
+        output, errors = Beginning(said), End(said)
         try:
-            async with _fed(task.description) as stdin, _read(output) as stdout, _read(errors) as stderr:
+            async with fed(task.description) as stdin, read(output) as stdout, read(errors) as stderr:
                 status = await self._finished(task, stdin, stdout, stderr, (output, errors))
         except OSError as fault:
             return failed(
@@ -109,8 +106,8 @@ class CommandExecutor:
         if status == 0:
             text, truncated = cut(output.text().removesuffix("\n"))
             return Outcome(state=TaskState.COMPLETED, result=text, truncated=truncated)
-        said = errors.text().strip()
-        return failed(Failure.COMMAND_FAILED, _ending(status) + (f": {said}" if said else ""))
+        why = errors.text().strip()
+        return failed(Failure.COMMAND_FAILED, _ending(status) + (f": {why}" if why else ""))
 
     @property
     def outlives(self) -> bool:
@@ -124,7 +121,7 @@ class CommandExecutor:
     async def ready(self) -> None:
         """Return at once: a program can always be tried."""
 
-    async def resume(self, task: Task) -> Outcome:
+    async def resume(self, task: Task, said: Progress) -> Outcome:  # noqa: ARG002  # no more is heard of it
         """End what an earlier boot of this node has left running for the task.
 
         It is known by the task's id in its environment, which all its children inherit. macOS
@@ -150,7 +147,7 @@ class CommandExecutor:
         stdin: BinaryIO,
         stdout: BinaryIO,
         stderr: BinaryIO,
-        flows: "tuple[_Flow, ...]",
+        flows: "tuple[Flow, ...]",
     ) -> int:
         """Return the program's exit status, once its output is in and its group is gone."""
         starting = asyncio.ensure_future(
@@ -169,15 +166,15 @@ class CommandExecutor:
             for theirs in (stdin, stdout, stderr):
                 theirs.close()  # while we hold them too, no pipe ever ends
             status = await process.wait()
-            if not await _all_ended(flows, self._drain_s):
+            if not await all_ended(flows, self._drain_s):
                 _signal(process.pid, signal.SIGKILL)
-                await _all_ended(flows, _LAST_S)
+                await all_ended(flows, _LAST_S)
             return status
         except asyncio.CancelledError:
             with suppress(OSError):  # it could not start: nothing is to be ended
                 process = await asyncio.shield(starting)
                 await self._end({task.local_id}, process.pid)
-                await _waited(process.wait(), _INSIST_S)  # so that no zombie stays
+                await waited(process.wait(), _INSIST_S)  # so that no zombie stays
             raise
         finally:
             if starting.done():
@@ -219,92 +216,6 @@ class CommandExecutor:
             "LANMESH_ROOT_ID": task.chain.root_id,
             "LANMESH_STATE_DIR": str(self._state_folder),
         }
-
-
-class _Flow(asyncio.Protocol):
-    """Our end of a pipe."""
-
-    def __init__(self) -> None:
-        self.ended = asyncio.Event()
-        self._kept = bytearray()
-
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - as asyncio calls it
-        """Note that nothing more will come."""
-        self.ended.set()
-
-    def text(self) -> str:
-        """Return what was kept; bytes that are no UTF-8 become U+FFFD."""
-        return self._kept.decode("utf-8", "replace")
-
-
-class _Beginning(_Flow):
-    """What a program writes first; the rest is taken from it and dropped."""
-
-    def data_received(self, data: bytes) -> None:
-        """Keep what there is room for."""
-        self._kept += data[: _MOST_OUTPUT_BYTES - len(self._kept)]
-
-
-class _End(_Flow):
-    """What a program writes last."""
-
-    def data_received(self, data: bytes) -> None:
-        """Keep the latest."""
-        self._kept += data
-        del self._kept[:-_MOST_ERROR_BYTES]
-
-
-# The pipes are made here, for uvloop makes sockets instead, and a socket cannot be opened by name:
-# `cat /dev/stdin` and `echo … > /dev/stderr` would fail. Both loops give them up in public, too,
-# which `Process` does not where a child that is still alive holds them. A cancellation must not come
-# between: uvloop would close the descriptor and leave the file that has it open.
-
-
-@asynccontextmanager
-async def _fed(text: str) -> AsyncIterator[BinaryIO]:
-    """Yield the end of a pipe at which a program can read the text; it need not."""
-    theirs, ours = os.pipe()
-    with os.fdopen(theirs, "rb", 0) as stdin:
-        loop = asyncio.get_running_loop()
-        connecting = asyncio.ensure_future(loop.connect_write_pipe(_Flow, os.fdopen(ours, "wb", 0)))
-        try:
-            transport, _ = await asyncio.shield(connecting)
-            transport.write(text.encode("utf-8", "replace"))
-            transport.close()  # once all is written
-            yield stdin
-        finally:
-            transport, _ = await connecting
-            if transport.get_write_buffer_size() or not transport.is_closing():
-                transport.abort()
-
-
-@asynccontextmanager
-async def _read(flow: _Flow) -> AsyncIterator[BinaryIO]:
-    """Yield the end of a pipe to which a program can write; what it writes goes into the flow."""
-    ours, theirs = os.pipe()
-    with os.fdopen(theirs, "wb", 0) as output:
-        loop = asyncio.get_running_loop()
-        connecting = asyncio.ensure_future(loop.connect_read_pipe(lambda: flow, os.fdopen(ours, "rb", 0)))
-        try:
-            await asyncio.shield(connecting)
-            yield output
-        finally:
-            transport, _ = await connecting
-            transport.close()
-
-
-async def _all_ended(flows: Collection[_Flow], patience_s: float) -> bool:
-    return await _waited(asyncio.gather(*(flow.ended.wait() for flow in flows)), patience_s)
-
-
-async def _waited(what: Awaitable[object], patience_s: float) -> bool:
-    """Return whether it happens while there is patience."""
-    try:
-        async with asyncio.timeout(patience_s):
-            await what
-    except TimeoutError:
-        return False
-    return True
 
 
 async def _tell(

@@ -157,6 +157,8 @@ class TaskReport:
     version: int = 1
     """Grows with everything that happens to the task; a newer report has a higher one."""
     attempt: int = 0
+    progress: str | None = None
+    """The latest words of the run that goes on."""
     result: str | None = None
     truncated: bool = False
     error: TaskError | None = None
@@ -201,6 +203,8 @@ class Task:
     """The boot of the gateway that runs the claimed attempt; `None` where this node runs it itself."""
     repeatable: bool = False
     """Whether an interrupted run may be done again; decided at the claim."""
+    progress: str | None = None
+    """The latest words of the run that goes on; `None` where none goes on, or it has said nothing."""
     result: str | None = None
     truncated: bool = False
     error: TaskError | None = None
@@ -240,7 +244,14 @@ class Task:
             raise IllegalTransition(
                 f"cannot {event} task {short(self.local_id)}: it is {self.state}"
             ) from None
-        return replace(self, state=state, version=self.version + 1)
+        goes_on = event is TaskEvent.ADOPT
+        return replace(
+            self, state=state, version=self.version + 1, progress=self.progress if goes_on else None
+        )
+
+    def told(self, progress: str) -> "Task":
+        """Return the task with the latest words of its run; its state stays."""
+        return replace(self, progress=progress, version=self.version + 1)
 
     def approved(self) -> "Task":
         """Return the task free to run.
@@ -306,6 +317,7 @@ class Task:
             version=self.version + 1,
             seen_version=report.version,
             result=report.result,
+            progress=None if over else report.progress,
             truncated=report.truncated,
             error=report.error,
             started_at=report.started_at,
@@ -318,6 +330,7 @@ class Task:
             self,
             state=outcome.state,
             waiting_for=None,
+            progress=None,
             version=self.version + 1,
             error=outcome.error,
             finished_at=now,
@@ -332,6 +345,7 @@ class Task:
             waiting_for=self.waiting_for,
             version=self.version,
             attempt=self.attempt,
+            progress=self.progress,
             result=self.result,
             truncated=self.truncated,
             error=self.error,

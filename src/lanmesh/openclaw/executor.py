@@ -3,11 +3,12 @@
 import logging
 from typing import Any
 
-from lanmesh.engine.ports import Clock, Interrupted, NotBegun
+from lanmesh.engine.ports import Clock, Interrupted, NotBegun, Progress
 from lanmesh.errors import GatewayRefused, GatewayUnavailable, MeshError
 from lanmesh.model.ids import short
 from lanmesh.model.task import Failure, Outcome, Task, TaskState, failed
 from lanmesh.openclaw.gateway import Gateway, Json
+from lanmesh.openclaw.words import Words
 from lanmesh.protocol import sessions
 from lanmesh.protocol.json import cut
 from lanmesh.protocol.quoting import fenced
@@ -65,11 +66,14 @@ class GatewayExecutor:
         """Return once the gateway is connected."""
         await self._gateway.connected()
 
-    async def run(self, task: Task) -> Outcome:
-        """Run the turn; the agent's reply by `lan_task_reply` overtakes what this returns."""
-        said = fenced(task.description, peer=task.peer, proven=task.origin == task.peer, what="task")
+    async def run(self, task: Task, said: Progress) -> Outcome:
+        """Run the turn; the agent's reply by `lan_task_reply` overtakes what this returns.
+
+        What the agent says and which tools it calls are told as progress.
+        """
+        wanted = fenced(task.description, peer=task.peer, proven=task.origin == task.peer, what="task")
         params: Json = {
-            "message": f"{_SYSTEM}\n\n[LAN task {task.local_id}]\n{said}",
+            "message": f"{_SYSTEM}\n\n[LAN task {task.local_id}]\n{wanted}",
             "sessionKey": self._session(task),
             "idempotencyKey": _run_id(task),
             "deliver": False,
@@ -77,19 +81,35 @@ class GatewayExecutor:
             "extraSystemPrompt": _SYSTEM,
         }
         try:
-            return _outcome(await self._gateway.run_agent(params))
+            with self._gateway.listen(Words(self._session(task), said).hear):
+                return _outcome(await self._gateway.run_agent(params))
         except GatewayUnavailable as fault:
             log.info("turn lost sight of", extra={"task": short(task.local_id), "why": fault.detail})
-            return await self.resume(task)
+            return await self.resume(task, said)
         except GatewayRefused as fault:
             return failed(Failure.REFUSED, fault.detail)
 
-    async def resume(self, task: Task) -> Outcome:
+    async def resume(self, task: Task, said: Progress) -> Outcome:
         """Find the turn of an attempt again, and wait for its end.
 
         Raises:
             Interrupted: The gateway knows nothing of it, or nothing more than that it began.
         """
+        with self._gateway.listen(Words(self._session(task), said).hear):
+            return await self._found(task)
+
+    async def abort(self, task: Task) -> None:
+        """End the turn, where the gateway's version can do that."""
+        session, run_id = self._session(task), _run_id(task)
+        try:
+            if self._gateway.has("sessions.abort"):
+                await self._gateway.call("sessions.abort", {"key": session, "runId": run_id})
+            else:
+                await self._gateway.call("chat.abort", {"sessionKey": session, "runId": run_id})
+        except MeshError as fault:
+            log.warning("could not stop", extra={"task": short(task.local_id), "why": fault.detail})
+
+    async def _found(self, task: Task) -> Outcome:
         while True:
             await self._gateway.connected()
             try:
@@ -108,17 +128,6 @@ class GatewayExecutor:
             except GatewayRefused as fault:
                 raise Interrupted(fault.detail) from fault
             await self._clock.sleep(_LOOK_S)
-
-    async def abort(self, task: Task) -> None:
-        """End the turn, where the gateway's version can do that."""
-        session, run_id = self._session(task), _run_id(task)
-        try:
-            if self._gateway.has("sessions.abort"):
-                await self._gateway.call("sessions.abort", {"key": session, "runId": run_id})
-            else:
-                await self._gateway.call("chat.abort", {"sessionKey": session, "runId": run_id})
-        except MeshError as fault:
-            log.warning("could not stop", extra={"task": short(task.local_id), "why": fault.detail})
 
     async def _ended(self, task: Task, answer: Json) -> Outcome:
         """Return the outcome that `agent.wait` tells of."""

@@ -31,6 +31,9 @@ from lanmesh.protocol.json import MAX_BODY_BYTES, convert, parse
 MAX_WAIT_S = 55.0
 """Below the minute after which proxies and clients give up on an answer."""
 
+_LONGEST_PROGRESS = 4000
+"""Characters that are read of a run's latest words: what a node of ours says at most."""
+
 _MAX_TTL_MS = 60 * 24 * 3600 * 1000
 _DEFAULT_WAIT_MS = round(MAX_WAIT_S * 1000)
 _DEFAULT_TIMEOUT_MS = round(DEFAULT_TIMEOUT_S * 1000)
@@ -89,6 +92,7 @@ class _Report(_Sparse, kw_only=True):
     waiting_for: WaitingFor | None = None
     version: Annotated[int, Meta(ge=0, le=2**53)] = 0
     attempt: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    progress: str | None = None
     result: str | None = None
     truncated: bool = False
     error: _Error | None = None
@@ -265,6 +269,7 @@ def _report(report: TaskReport) -> _Report:
         waiting_for=report.waiting_for,
         version=report.version,
         attempt=report.attempt,
+        progress=report.progress,
         result=report.result,
         truncated=report.truncated,
         error=None if error is None else _Error(code=error.code, detail=error.detail),
@@ -282,6 +287,7 @@ def _task_report(wire: _Report) -> TaskReport:
         waiting_for=wire.waiting_for,
         version=wire.version,
         attempt=wire.attempt,
+        progress=None if wire.progress is None else wire.progress[-_LONGEST_PROGRESS:],
         result=wire.result,
         truncated=wire.truncated,
         error=None if error is None else TaskError(code=error.code, detail=error.detail),

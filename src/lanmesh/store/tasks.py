@@ -16,7 +16,8 @@ _COLUMNS = (
     "error_detail, version, seen_version, created_at, started_at, finished_at, session, read_at, host_boot"
 )
 _INSERT = f"INSERT INTO tasks ({_COLUMNS}) VALUES ({', '.join('?' * (_COLUMNS.count(',') + 1))})"  # noqa: S608  # constants
-_SELECT = f"SELECT {_COLUMNS} FROM tasks "  # noqa: S608  # constants
+_LATEST_WORDS = "(SELECT text FROM task_progress WHERE task_progress.local_id = tasks.local_id)"
+_SELECT = f"SELECT {_COLUMNS}, {_LATEST_WORDS} FROM tasks "  # noqa: S608  # constants
 _SUMMARY = _SELECT.replace(" description,", " substr(description, 1, 500),").replace(
     " result,", " substr(result, 1, 500),"
 )
@@ -26,6 +27,13 @@ _CHANGING = (
     "host_boot",
 )  # fmt: skip
 _UPDATE = f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in _CHANGING)} WHERE local_id = ?"  # noqa: S608
+
+PROGRESS = "progress"
+"""The event of words that a run has said; it leaves the state as it is."""
+
+MOST_WORDS = 50
+MOST_WORDS_BYTES = 64_000
+"""Kept of a task's events of progress: the latest."""
 
 _LONGEST_NAME = 128
 _SHORTEST_NAME = 4
@@ -54,7 +62,13 @@ def save(tx: Transaction, task: Task, event: str, at: float, detail: str = "") -
     """Keep a task as it is now, and that this happened to it."""
     row = _row(task)
     tx.run(_UPDATE, *(row[name] for name in _CHANGING), task.local_id)
+    if task.progress is None:
+        tx.run("DELETE FROM task_progress WHERE local_id = ?", task.local_id)
+    else:
+        tx.run("REPLACE INTO task_progress (local_id, text) VALUES (?, ?)", task.local_id, task.progress)
     _note(tx, task, event, at, detail)
+    if event == PROGRESS:
+        _forget_old_words(tx, task.local_id)
 
 
 def note(tx: Transaction, local_id: LocalId, event: str, at: float, detail: str) -> None:
@@ -219,6 +233,16 @@ def events(tx: Transaction, local_id: LocalId) -> list[Event]:
     ]
 
 
+def _forget_old_words(tx: Transaction, local_id: LocalId) -> None:
+    tx.run(
+        "DELETE FROM task_events WHERE seq IN (SELECT seq FROM (SELECT seq, "
+        "row_number() OVER latest AS number, sum(length(CAST(detail AS BLOB))) OVER latest AS bytes "
+        "FROM task_events WHERE local_id = ? AND event = 'progress' WINDOW latest AS (ORDER BY seq DESC)) "
+        "WHERE number > ? OR bytes > ?)",
+        local_id, MOST_WORDS, MOST_WORDS_BYTES,
+    )  # fmt: skip
+
+
 def _note(tx: Transaction, task: Task, event: str, at: float, detail: str) -> None:
     tx.run(
         "INSERT INTO task_events (local_id, version, at, event, state, detail) VALUES (?, ?, ?, ?, ?, ?)",
@@ -267,7 +291,7 @@ def _row(task: Task) -> dict[str, Any]:
 
 
 def _task(row: tuple[Any, ...]) -> Task:
-    at = dict(zip(_COLUMNS.split(", "), row, strict=True))
+    at = dict(zip((*_COLUMNS.split(", "), "progress"), row, strict=True))
     code = at["error_code"]
     return Task(
         local_id=LocalId(at["local_id"]),
@@ -301,4 +325,5 @@ def _task(row: tuple[Any, ...]) -> Task:
         session=at["session"],
         read_at=at["read_at"],
         host_boot=at["host_boot"],
+        progress=at["progress"],
     )
