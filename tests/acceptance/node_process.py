@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import psutil
 
-PATIENCE_S = 10.0
+PATIENCE_S = 30.0
 """A condition that takes longer fails the test."""
 
 ANSWER_S = 70.0
@@ -35,12 +35,17 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 
-def until(condition: Callable[[], T], else_say: Callable[[], object], within_s: float = PATIENCE_S) -> T:
+def until(
+    condition: Callable[[], T],
+    else_say: Callable[[], object],
+    within_s: float = PATIENCE_S,
+    every_s: float = 0.02,
+) -> T:
     """Return what the condition returns, once that is true."""
     deadline = time.monotonic() + within_s
     while not (found := condition()):
         assert time.monotonic() < deadline, f"after {within_s:g} s: {else_say()}"
-        time.sleep(0.02)
+        time.sleep(every_s)
     return found
 
 
