@@ -9,7 +9,7 @@ const GLOBAL = Symbol.for("openclaw-lan-mesh");
 
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-export async function until(condition, ms = 8_000) {
+export async function until(condition, ms = 30_000) {
   for (const end = Date.now() + ms; Date.now() < end; await pause(20)) {
     try {
       const value = await condition();

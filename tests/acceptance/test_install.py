@@ -22,7 +22,7 @@ PYTHON = Path(sys._base_executable).resolve().parent  # type: ignore[attr-define
 
 CLONED = ["install.sh", "scripts", "src", "plugin", "requirements", "pyproject.toml", "README.md", "LICENSE"]
 
-pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.acceptance, pytest.mark.timeout(480)]
 
 CONFIG = """\
 // Mine. Do not touch.
@@ -288,7 +288,7 @@ def assert_gateway_serves_the_mesh(machine: Machine, port: int) -> None:
             executable=shutil.which("openclaw", path=machine.path),
         )
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 180
         while get(f"http://127.0.0.1:{port}/lan/health")[0] != 200:
             assert gateway.poll() is None and time.monotonic() < deadline, log.read_text()[-4000:]
             time.sleep(0.25)
@@ -302,7 +302,7 @@ def assert_gateway_serves_the_mesh(machine: Machine, port: int) -> None:
         assert (machine.mesh / "node.json").exists()
     finally:
         gateway.terminate()
-        gateway.wait(30)
+        gateway.wait(60)
         log.unlink()
 
 

@@ -20,14 +20,13 @@ from yarl import URL
 
 from tests.acceptance.openclaw import model
 from tests.acceptance.openclaw.user import User
-from tests.acceptance.openclaw.waiting import eventually, tail
+from tests.acceptance.openclaw.waiting import BOUND_S, eventually, tail
 
 ROOT = Path(__file__).resolve().parents[3]
 PLUGIN_ID = "openclaw-lan-mesh"
 
-_READY_S = 90.0
-_STOP_S = 20.0
-_ANSWER_S = 60.0
+_READY_S = 180.0
+_STOP_S = 60.0
 _PORTS_OF_A_GATEWAY = 120
 """A gateway uses its base port and up to 110 above it."""
 
@@ -100,7 +99,7 @@ class GatewayProcess:
         async def answers() -> bool:
             return (await self.lan("GET", "/lan/health")).status == 200
 
-        await eventually(answers, f"the node of {self.name} does not answer", 30.0, self.log)
+        await eventually(answers, f"the node of {self.name} does not answer", log=self.log)
         return self.node()
 
     async def lan(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> "Answer":
@@ -172,12 +171,12 @@ class GatewayProcess:
         async with User(name=self.name, url=self.url, token=self.token, home=self.home, log=self.log) as user:
             yield user
 
-    async def cli(self, *arguments: str) -> str:
-        """Run `openclaw …` beside this gateway and return what it prints."""
+    async def cli(self, *arguments: str, folder: Path | None = None) -> str:
+        """Run `openclaw …` beside this gateway, in its home or another folder; return what it prints."""
         process = await asyncio.create_subprocess_exec(
             self.launcher,
             *arguments,
-            cwd=self.home,
+            cwd=folder or self.home,
             env=self._environ(),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -296,7 +295,7 @@ async def _http(url: str, method: str, body: Any, token: str | None) -> Answer:
         headers["Authorization"] = f"Bearer {token}"
     data = None if body is None else io.BytesIO(json.dumps(body).encode())
     async with (
-        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=_ANSWER_S), trust_env=False) as http,
+        aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=BOUND_S), trust_env=False) as http,
         http.request(method, URL(url, encoded=True), data=data, headers=headers) as answer,
     ):
         return Answer(answer.status, answer.headers, await answer.text())

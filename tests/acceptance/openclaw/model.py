@@ -11,6 +11,8 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.acceptance.openclaw.waiting import BOUND_S
+
 _ADDED = re.compile(
     r"<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>|(\[[^\]]*\] )?\[System\] Your previous turn was interrupted"
 )
@@ -38,6 +40,11 @@ class Gate:
     def open(self) -> None:
         """Let all pass, from now on."""
         self._opened.set()
+
+    async def arrival(self) -> None:
+        """Return once a request waits here."""
+        async with asyncio.timeout(BOUND_S):
+            await self.reached.wait()
 
     async def passed(self) -> None:
         self.reached.set()

@@ -1,11 +1,16 @@
 """tasks, as a peer gives them and as their owners see them"""
 
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.acceptance.node_process import envelope
 from tests.acceptance.openclaw.gateway import GatewayProcess
 from tests.acceptance.openclaw.model import Answer, ToolCall
 from tests.acceptance.openclaw.user import User, content_text
+from tests.acceptance.openclaw.waiting import BOUND_S
+
+Json = dict[str, Any]
 
 
 async def send(gateway: GatewayProcess, description: str) -> str:
@@ -15,27 +20,43 @@ async def send(gateway: GatewayProcess, description: str) -> str:
     return str(answer.json["taskId"])
 
 
-async def outcome(gateway: GatewayProcess, wire_id: str, within_s: int = 40) -> dict[str, Any]:
+async def outcome(gateway: GatewayProcess, wire_id: str) -> Json:
     """Return the report of a task once it is final."""
-    report: dict[str, Any] = {}
-    for _ in range(max(1, within_s // 20)):
+
+    async def report() -> Json:
         answer = await gateway.lan("GET", f"/lan/task/{wire_id}?wait=20", token=gateway.lan_token)
         assert answer.status == 200, answer
-        report = answer.json
-        if report["state"] not in {"submitted", "working"}:
-            return report
-    raise AssertionError(f"after {within_s} s: {report}")
+        told: Json = answer.json
+        return told
+
+    return await _final(report)
 
 
-async def give(gateway: GatewayProcess, description: str) -> dict[str, Any]:
-    """Give a task to a gateway and return it as its owner sees it, once it is final."""
-    wire_id = await send(gateway, description)
-    await outcome(gateway, wire_id)
-    task: dict[str, Any] = await gateway.op("GET", f"/op/tasks/{wire_id}")
+async def ended(gateway: GatewayProcess, name: str) -> Json:
+    """Return a task as the owner of a gateway sees it, once it is final."""
+    return await _final(lambda: gateway.op("GET", f"/op/tasks/{name}?wait=20"))
+
+
+async def _final(look: Callable[[], Awaitable[Json]]) -> Json:
+    """Look again until a task is final."""
+    task: Json = {}
+    try:
+        async with asyncio.timeout(BOUND_S):
+            while (task := await look())["state"] in {"submitted", "working"}:
+                pass
+    except TimeoutError:
+        raise AssertionError(f"after {BOUND_S:g} s: {task}") from None
     return task
 
 
-async def tasks_about(gateway: GatewayProcess, word: str) -> list[dict[str, Any]]:
+async def give(gateway: GatewayProcess, description: str) -> Json:
+    """Give a task to a gateway and return it as its owner sees it, once it is final."""
+    wire_id = await send(gateway, description)
+    await outcome(gateway, wire_id)
+    return await ended(gateway, wire_id)
+
+
+async def tasks_about(gateway: GatewayProcess, word: str) -> list[Json]:
     """Return the tasks of a node whose text contains a word."""
     return [task for task in await gateway.op("GET", "/op/tasks?limit=200") if word in str(task)]
 

@@ -31,7 +31,7 @@ async def test_an_answer_waits_behind_a_gate(model: ScriptedModel, alpha: Gatewa
 
     async with alpha.user() as user:
         run = await user.begin("pear-1?")
-        await gate.reached.wait()
+        await gate.arrival()
         gate.open()
 
         assert await user.answer(run) == "ripe"

@@ -6,7 +6,7 @@ import pytest
 
 from tests.acceptance.openclaw.gateway import GatewayProcess
 from tests.acceptance.openclaw.model import ScriptedModel, last_result, say, use
-from tests.acceptance.openclaw.tasks import outcome, send, tasks_about
+from tests.acceptance.openclaw.tasks import ended, outcome, send, tasks_about
 from tests.acceptance.openclaw.waiting import eventually
 
 
@@ -130,7 +130,7 @@ async def test_an_agent_is_told_that_its_task_waits_for_approval(
         finally:
             await owner.ask("/lan-accept auto")
         [asked] = await tasks_about(beta, word)
-        final = await beta.op("GET", f"/op/tasks/{asked['id']}?wait=20")
+        final = await ended(beta, asked["id"])
 
     assert "approval" in answer
     assert final["result"] == f"{word} allowed"

@@ -12,9 +12,7 @@ from typing import Any
 import aiohttp
 
 from lanmesh.openclaw.device import Device
-from tests.acceptance.openclaw.waiting import tail
-
-_ANSWER_S = 60.0
+from tests.acceptance.openclaw.waiting import BOUND_S, tail
 
 
 class User:
@@ -48,7 +46,7 @@ class User:
         self._socket = await self._http.ws_connect(
             self._url, max_msg_size=0, timeout=aiohttp.ClientWSTimeout(ws_close=5)
         )
-        challenge = await self._socket.receive_json(timeout=_ANSWER_S)
+        challenge = await self._socket.receive_json(timeout=BOUND_S)
         assert challenge["event"] == "connect.challenge"
         self._reading = asyncio.create_task(self._read(self._socket))
         client = {"id": "cli", "version": "0.0.1", "platform": "linux", "mode": "cli"}
@@ -87,14 +85,14 @@ class User:
         number = str(next(self._numbers))
         answer = self._answers[number] = asyncio.get_running_loop().create_future()
         await self._socket.send_json({"type": "req", "id": number, "method": method, "params": params})
-        async with asyncio.timeout(_ANSWER_S):
+        async with asyncio.timeout(BOUND_S):
             frame = await answer
         if not frame["ok"]:
             raise GatewayRefusedError(f"{method}: {frame['error']}")
         payload: dict[str, Any] = frame.get("payload", {})
         return payload
 
-    async def ask(self, text: str, *, session: str = "main", within_s: float = _ANSWER_S) -> str:
+    async def ask(self, text: str, *, session: str = "main", within_s: float = BOUND_S) -> str:
         """Say something and return the final answer, of the agent or of a slash command."""
         return await self.answer(await self.begin(text, session=session), within_s=within_s)
 
@@ -105,7 +103,7 @@ class User:
         run: str = started["runId"]
         return run
 
-    async def answer(self, run: str, *, within_s: float = _ANSWER_S) -> str:
+    async def answer(self, run: str, *, within_s: float = BOUND_S) -> str:
         """Return the final answer of a run."""
         event = await self.event(
             lambda event: (

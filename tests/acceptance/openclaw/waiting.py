@@ -1,4 +1,7 @@
-"""wait for what must come to be, and show a log where it does not"""
+"""wait for what must come to be, and show a log where it does not
+
+A bound is there so that what never comes is told; how fast things are, no test says.
+"""
 
 import asyncio
 import inspect
@@ -7,11 +10,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+BOUND_S = 90.0
+"""How long anything here may take: two gateways on a slow machine, beside other work."""
+
 
 async def eventually(
     holds: Callable[[], Any],
     otherwise: str,
-    within_s: float = 20.0,
+    within_s: float = BOUND_S,
     log: Path | None = None,
 ) -> Any:
     """Ask again and again until the answer is true, and return it."""
