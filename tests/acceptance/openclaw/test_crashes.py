@@ -123,12 +123,11 @@ async def test_a_repeatable_task_that_came_to_nothing_in_a_crash_of_its_gateway_
                 await owner.call("sessions.abort", key=f"agent:main:lan-task:{task['id']}")
             again.open()
             done = await outcome(beta, wire_id)
-            ours = await messages_of_ours(owner, task["id"])
     finally:
         await begun_anew(beta, repeatable=False)
 
     assert (done["state"], done["result"]) == ("completed", f"{word} at last")
-    assert done["attempt"] == len(ours) == 2
+    assert done["attempt"] == 2
 
 
 async def test_a_resumed_turn_that_asks_again_attaches_to_the_open_task(
