@@ -38,6 +38,7 @@ from lanmesh.faces.tools import Tools
 from lanmesh.locations import StateFolder, dotenv, write_private
 from lanmesh.machine import LocalMachine
 from lanmesh.model.profile import Offers
+from lanmesh.net.head import names_of
 from lanmesh.net.link import HttpLink
 from lanmesh.net.server import Listener, bind
 from lanmesh.protocol.views import SettingView, StatusView
@@ -263,7 +264,11 @@ class Composition:
             "mesh": application(rest),
             "operator": application([*guarded(local, self._token), *guarded(rest, self._token, FORWARDING)]),
         }
-        self._listeners = {name: Listener(app, self._sockets[name]) for name, app in apps.items()}
+        keys = self._config.node
+        names = names_of(socket.gethostname(), self._config.identity.id, keys.listen, *keys.hosts)
+        self._listeners = {
+            name: Listener(app, self._sockets[name], names=names) for name, app in apps.items()
+        }
         return [group.create_task(listener.serve()) for listener in self._listeners.values()]
 
     def _may_move(self, key: str) -> bool:

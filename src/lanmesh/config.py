@@ -85,6 +85,9 @@ class NodeKeys(_Keys, kw_only=True):
     operator_port: Annotated[Port, Meta(description="Port for the CLI, on loopback; 0 for any free one")] = (
         DEFAULT_OPERATOR_PORT
     )
+    hosts: Annotated[
+        list[Word], Meta(description="Names beside its own under which callers may address it")
+    ] = msgspec.field(default_factory=list)
     executor: Annotated[
         Literal["", "command", "openclaw"],
         Meta(

@@ -56,6 +56,31 @@ class TooLarge(MeshError):
     code = "too-large"
 
 
+class HeadTooLarge(MeshError):
+    """The head of the request is larger than this node takes."""
+
+    code = "head-too-large"
+
+
+class TooSlow(MeshError):
+    """The request did not come in time; its connection is closed."""
+
+    code = "too-slow"
+    retryable = True
+
+
+class UnsupportedMedia(MeshError):
+    """The body is not what this address takes: JSON, not compressed."""
+
+    code = "unsupported-media"
+
+
+class Misdirected(MeshError):
+    """The request is for a host that this node is not."""
+
+    code = "misdirected"
+
+
 class NotAuthenticated(MeshError):
     """No known token came with the request; send `Authorization: Bearer <token>`."""
 

@@ -410,7 +410,7 @@ def test_a_body_just_below_one_megabyte_is_taken(mesh: Mesh) -> None:
 def test_a_body_that_breaks_off_leaves_nothing(unharmed: BadNode) -> None:
     body = json.dumps(envelope()).encode()
     head = (
-        f"POST /lan/task HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {unharmed.node.token}\r\n"
+        f"POST /lan/task HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {unharmed.node.token}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
     with socket.create_connection(("127.0.0.1", unharmed.node.port), timeout=10) as caller:

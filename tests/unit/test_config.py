@@ -314,6 +314,7 @@ def test_every_setting_is_listed_with_its_source() -> None:
         ("node.listen", "127.0.0.1", "default"),
         ("node.port", 0, "stdin"),
         ("node.operatorPort", 18761, "default"),
+        ("node.hosts", [], "default"),
         ("node.executor", "command", "default"),
         ("node.agent", "main", "default"),
         ("node.command", ["cat"], "default"),

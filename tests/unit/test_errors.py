@@ -40,6 +40,7 @@ def test_what_cannot_change_by_itself_is_not_worth_a_retry() -> None:
 
     assert not TaskNotFound.retryable
     assert retryable == {
+        "too-slow",
         "too-busy",
         "peer-unreachable",
         "answer-lost",

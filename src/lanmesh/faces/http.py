@@ -19,6 +19,7 @@ from lanmesh.errors import (
     NotAuthenticated,
     RouteNotFound,
     TooLarge,
+    UnsupportedMedia,
 )
 from lanmesh.model import ids
 from lanmesh.protocol import codec, problems
@@ -27,6 +28,9 @@ from lanmesh.protocol.json import MAX_BODY_BYTES
 log = logging.getLogger(__name__)
 
 _METHOD_NOT_ALLOWED = 405
+_JSON = "application/json"
+_ANYTHING = "application/octet-stream"
+"""What many libraries say of a body that nobody has named."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -73,15 +77,19 @@ def _guard(endpoint: Endpoint, token: bytes, header: str) -> Endpoint:
 
 def json(body: bytes, status: int = 200) -> Response:
     """Return an answer that holds JSON."""
-    return Response(body, status, media_type="application/json")
+    return Response(body, status, media_type=_JSON)
 
 
 async def body_of(request: Request) -> bytes:
-    """Return the request's body.
+    """Return the request's body, which is JSON by its head, or as nothing else is said.
 
     Raises:
+        UnsupportedMedia: It is something else, such as what a form of a web page can send.
         TooLarge: It is larger than `MAX_BODY_BYTES`; the rest of it is not read.
     """
+    media = request.headers.get("content-type", _JSON).partition(";")[0].strip().lower()
+    if media not in {_JSON, _ANYTHING}:
+        raise UnsupportedMedia(f"the body is {ids.quoted(media)}: send it with Content-Type: {_JSON}")
     announced = request.headers.get("content-length", "")
     chunks: list[bytes] = []
     size = int(announced) if announced.isascii() and announced.isdigit() else 0

@@ -11,6 +11,7 @@ from lanmesh.errors import (
     InvalidConfig,
     InvalidRequest,
     MeshError,
+    Misdirected,
     NotAuthenticated,
     PeerUnreachable,
     TooBusy,
@@ -143,6 +144,8 @@ def _fault(where: str, status: int, said: bytes, retry_after_s: float | None) ->
     if isinstance(problem, NotAuthenticated):
         # Tokens get rotated and mended; what waits for the peer should outlive that.
         return PeerUnreachable(f"{where} does not know our token", retry_after_s=retry_after_s)
+    if isinstance(problem, Misdirected):
+        return PeerUnreachable(f"{where}: {detail}", retry_after_s=retry_after_s)
     if status in _NOT_NOW:
         return TooBusy(f"{where}: {detail}", retry_after_s=retry_after_s)
     if status in _FAULTS:

@@ -1,13 +1,18 @@
 """listen on a port and serve an app there, until told to stop"""
 
 import errno
+import resource
 import socket
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
 
 import uvicorn
 
 from lanmesh.errors import InvalidConfig
+from lanmesh.net.head import names_of
+from lanmesh.net.shell import Door, Limits, shells
 
 KEEP_ALIVE_S = 75
 """Longer than any client of ours keeps an idle connection, so that none is closed under a request."""
@@ -48,13 +53,29 @@ def bind(host: str, port: int, *, or_any: bool = False) -> socket.socket:
 class Listener:
     """One ASGI app on one socket."""
 
-    def __init__(self, app: Callable[..., Awaitable[None]], listening: socket.socket) -> None:
-        """Take over a socket made by `bind`."""
+    def __init__(
+        self,
+        app: Callable[..., Awaitable[None]],
+        listening: socket.socket,
+        *,
+        names: frozenset[str] | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        """Take over a socket made by `bind`.
+
+        Args:
+            app: What answers.
+            listening: The socket.
+            names: Under which names it is addressed, beside addresses; `None`: that of the host.
+            limits: What callers may take up; `None`: as much as the files that this process may open allow.
+        """
         self._socket = listening
+        door = Door(names_of(socket.gethostname()) if names is None else names, limits or _limits())
+        protocol: Any = shells(door)  # uvicorn asks for a class, and calls it
         self._server = _Server(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=protocol,
                 ws="none",
                 loop="none",
                 lifespan="off",
@@ -80,6 +101,13 @@ class Listener:
     def stop(self) -> None:
         """Let `serve` return soon."""
         self._server.should_exit = True
+
+
+def _limits() -> Limits:
+    """Return limits that leave this process files for all else; macOS allows 256 in all."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = Limits()
+    return most if files < 0 else replace(most, connections=min(most.connections, files // 3))
 
 
 class _Server(uvicorn.Server):

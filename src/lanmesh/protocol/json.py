@@ -1,5 +1,6 @@
 """JSON within limits: what is read of it, and how much of a text is sent"""
 
+import re
 from typing import Any, TypeVar
 
 import msgspec
@@ -17,6 +18,11 @@ MAX_DEPTH = 32
 MAX_RESULT_BYTES = 512_000
 """What is kept of a result, counted as JSON, so that its envelope always fits in a body."""
 
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+"""A string, closed or not, so that one pass finds them all."""
+
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
 _LONGEST_REASON = 200
 """Characters of an error; it may quote a value, which may be long."""
 
@@ -25,22 +31,24 @@ def parse(body: bytes) -> Any:
     """Return the JSON value in some bytes.
 
     Stricter than the JSON module of the standard library: no NaN, no number beyond a double, no
-    lone surrogate (RFC 8259 section 8.2), no nesting beyond `MAX_DEPTH`.
+    lone surrogate (RFC 8259 section 8.2), no name twice in one object, no nesting beyond
+    `MAX_DEPTH`; that is seen before anything is built.
 
     Raises:
         InvalidRequest: It is none of that.
     """
-    try:
-        value = msgspec.json.decode(body)
-    except RecursionError:
-        raise InvalidRequest(f"the JSON is nested more than {MAX_DEPTH} deep") from None
-    except ValueError as fault:
-        raise InvalidRequest(f"the body is not JSON in UTF-8: {fault}") from None
-    level, depth = [value], 1
-    while level := [inner for item in level for inner in _children(item) if isinstance(inner, dict | list)]:
-        depth += 1
+    bare = _STRING.sub(b"", body)
+    depth = 0
+    for bracket in bare.translate(None, _NO_BRACKETS):
+        depth += 1 if bracket in b"[{" else -1
         if depth > MAX_DEPTH:
             raise InvalidRequest(f"the JSON is nested more than {MAX_DEPTH} deep")
+    try:
+        value = msgspec.json.decode(body)
+    except ValueError as fault:
+        raise InvalidRequest(f"the body is not JSON in UTF-8: {fault}") from None
+    if _members(value) != bare.count(b":"):
+        raise InvalidRequest("the JSON has an object in which a name stands twice")
     return value
 
 
@@ -77,10 +85,18 @@ def cut(text: str, limit: int = MAX_RESULT_BYTES) -> tuple[str, bool]:
     return text[:low], True
 
 
-def _children(item: Any) -> Any:
-    if isinstance(item, dict):
-        return item.values()
-    return item if isinstance(item, list) else ()
+def _members(value: Any) -> int:
+    """Return how many members the objects in a value have; of two with one name, only one is there."""
+    count, level = 0, [value] if isinstance(value, dict | list) else []
+    while level:
+        count += sum(len(item) for item in level if isinstance(item, dict))
+        level = [
+            inner
+            for item in level
+            for inner in (item.values() if isinstance(item, dict) else item)
+            if isinstance(inner, dict | list)
+        ]
+    return count
 
 
 def _json_size(text: str) -> int:

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from lanmesh.protocol.json import MAX_RESULT_BYTES, cut
+from lanmesh.errors import InvalidRequest
+from lanmesh.protocol.json import MAX_RESULT_BYTES, cut, parse
 
 
 def size(text: str) -> int:
@@ -44,3 +45,36 @@ def test_what_is_kept_of_a_result_uses_the_room_that_there_is(character: str) ->
 def test_a_result_that_fits_is_kept_whole() -> None:
     assert cut("a" * MAX_RESULT_BYTES) == ("a" * MAX_RESULT_BYTES, False)
     assert cut("a" * MAX_RESULT_BYTES + "b") == ("a" * MAX_RESULT_BYTES, True)
+
+
+@pytest.mark.parametrize(
+    "twice", ['{"a":1,"a":2}', '{"a":1,"\\u0061":2}', '[{"b":{"a":1,"a":":{}"}}]', '{"":0,"":0}']
+)
+def test_a_name_that_stands_twice_is_refused(twice: str) -> None:
+    with pytest.raises(InvalidRequest, match="twice"):
+        parse(twice.encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a":{"a":1},"b":[{"a":":"}]}',
+        '"a:b"',
+        "5",
+        "null",
+        "[]",
+        '{"\\"a\\"":"{[\\\\"}',
+        '[":",{":":"\\":"}]',
+    ],
+)
+def test_a_name_may_stand_in_several_objects(text: str) -> None:
+    assert parse(text.encode()) == json.loads(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 1_000_000, '{"a":' * 200_000, '"' + '\\"' * 500_000, '["' + "\\" * 999_999, '"' * 999_999]
+)
+@pytest.mark.timeout(20)
+def test_a_megabyte_of_nonsense_is_refused_soon(text: str) -> None:
+    with pytest.raises(InvalidRequest):
+        parse(text.encode())
