@@ -121,6 +121,14 @@ class Client:
         asked = DelegateRequest(peer=peer, text=text, timeout=timeout, parent=parent)
         return await self._call("POST", "/op/tasks", TaskView, asked)
 
+    async def outbox(self, *, limit: int = 50) -> list[DeliveryView]:
+        """Return what waits for peers and what was given up, the newest first."""
+        return await self._get(f"/op/outbox?limit={limit}", list[DeliveryView])
+
+    async def resend(self, delivery: str) -> DeliveryView:
+        """Send something again, by the id of its envelope or its task, or the first characters of one."""
+        return await self._call("POST", f"/op/outbox/{_segment(delivery)}/resend", DeliveryView)
+
     async def tasks(self, *, state: str | None = None, limit: int = 50) -> list[TaskView]:
         """Return the latest tasks, the newest first."""
         chosen = "" if state is None else f"&state={_segment(state)}"

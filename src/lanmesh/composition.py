@@ -309,6 +309,7 @@ class Composition:
             approvals=numbers.approvals,
             unread=numbers.unread,
             queued=numbers.queued,
+            undelivered=numbers.undelivered,
             peers=peer_views(node),
             warnings=self._warnings(),
         )

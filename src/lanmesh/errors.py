@@ -117,6 +117,12 @@ class TaskNotFound(MeshError):
     code = "task-not-found"
 
 
+class DeliveryNotFound(MeshError):
+    """No such envelope is kept here."""
+
+    code = "delivery-not-found"
+
+
 class PeerNotFound(MeshError):
     """No such peer is configured."""
 

@@ -201,7 +201,14 @@ async def test_what_may_have_arrived_is_not_called_expired(mesh: Mesh) -> None:
     await mesh.clock.jump(TTL_S + LONGEST_S)
     await until(lambda: a.delivery(asked.local_id).due_at is None)
 
+    task = a.task(asked.local_id)
     assert a.delivery(asked.local_id).state is DeliveryState.UNKNOWN
+    assert (task.state, task.assumed) == (TaskState.FAILED, True)
+    assert task.error is not None
+    assert (task.error.code, task.error.detail) == (
+        "unknown",
+        "b may have it and may have done it, but did not say so in time; last: b is down",
+    )
     assert len(b.executor.runs) == 1
 
 
@@ -213,11 +220,11 @@ async def test_a_result_of_a_request_that_was_given_up_as_unknown_still_counts(m
     await settle()
     await mesh.clock.jump(TTL_S + LONGEST_S)
     await until(lambda: a.delivery(asked.local_id).due_at is None)
-    assert not a.task(asked.local_id).final
+    assert a.task(asked.local_id).assumed
 
     del b.link.faults["a"]
     await mesh.clock.advance(LONGEST_S)
-    await until(lambda: a.task(asked.local_id).final)
+    await until(lambda: not a.task(asked.local_id).assumed)
 
     assert a.task(asked.local_id).result == "done: count"
     assert a.delivery(asked.local_id).state is DeliveryState.DELIVERED

@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
+from lanmesh.errors import NotAllowed, TasksNotAccepted
 from lanmesh.model.task import Task
 from lanmesh.openclaw.notices import Notices
-from tests.fakes import Mesh, NodeUnderTest, a_message, done, failing, proven, soon, until
+from tests.fakes import Mesh, NodeUnderTest, a_message, a_result, done, failing, proven, soon, until
 from tests.integration.gateway import NEWER, Beside, Refusal, beside
 
 MAIN = "agent:main:main"
@@ -233,3 +234,37 @@ async def test_a_message_that_came_while_the_gateway_was_away_is_told_when_it_is
         assert len(await after(gateway, LONG_S)) == 1
         notices.cancel()
         await soon(asyncio.wait([notices]))
+
+
+async def test_a_message_that_could_not_be_delivered_is_told_in_the_main_session_until_a_turn_shows_it(
+    mesh: Mesh,
+) -> None:
+    async with told(mesh) as (gateway, a):
+        a.link.faults["b"] = NotAllowed("you are\n/reset not")
+        sent = await a.node.mail.send("b", "hello", wait_s=5)
+
+        (notice,) = await after(gateway, LONG_S)
+        await gateway.reconnected()
+        assert len(await after(gateway, LONG_S)) == 2
+        await gateway.turn_begins(MAIN)
+        await until(lambda: a.node.mail.undelivered() == [])
+
+        assert notice["mode"] == "next-heartbeat"
+        assert f"message {sent.envelope.id[:8]} to b: refused" in notice["text"]
+        assert "\n/reset" not in notice["text"]
+
+
+async def test_a_late_result_is_told_after_the_end_that_was_assumed(mesh: Mesh) -> None:
+    async with told(mesh) as (gateway, a):
+        a.link.faults["b"] = TasksNotAccepted()
+        asked = await a.delegate("b", session=MAIN)
+        (assumed,) = await after(gateway, LONG_S)
+
+        await a.receive(a_result(a.task(asked.local_id), "late"), proven("b"))
+        (_, late) = await after(gateway, LONG_S)
+        await gateway.turn_begins(MAIN)
+        await until(lambda: a.node.tasks.unread_outcomes() == [])
+
+        assert "is rejected" in assumed["text"]
+        assert "is completed" in late["text"]
+        assert "| late" in late["text"]

@@ -9,7 +9,7 @@ from typing import Any
 from lanmesh.errors import InvalidConfig
 from lanmesh.faces.http import application, guarded
 from lanmesh.faces.operator import Operator, peer_views
-from lanmesh.model.task import AcceptMode
+from lanmesh.model.task import AcceptMode, TaskState
 from lanmesh.protocol.views import SettingView, StatusView
 from tests.fakes import EPOCH, Fault, Mesh, NodeUnderTest, a_message, a_task, proven, soon, until
 from tests.integration.loopback import Program, served
@@ -26,6 +26,8 @@ ROUTES = [
     ("GET", "/op/messages"),
     ("POST", "/op/messages"),
     ("POST", "/op/messages/read"),
+    ("GET", "/op/outbox"),
+    ("POST", "/op/outbox/m-1/resend"),
     ("GET", "/op/tasks"),
     ("POST", "/op/tasks"),
     ("GET", "/op/tasks/t-1"),
@@ -56,6 +58,7 @@ async def an_owner(
             approvals=0,
             unread=0,
             queued=0,
+            undelivered=0,
             peers=peer_views(node.node),
             warnings=[],
         )
@@ -241,3 +244,27 @@ async def test_a_route_with_two_methods_tells_both(mesh: Mesh) -> None:
         answer = await program.ask("DELETE", "/op/tasks")
 
         assert answer.headers["Allow"] == "GET, HEAD, POST"
+
+
+async def test_what_did_not_get_through_is_listed_and_sent_again(mesh: Mesh) -> None:
+    a, b = await mesh.pair()
+    async with an_owner(a) as program:
+        await soon(b.node.peers.accept(AcceptMode.OFF))
+        asked = (await program.ask("POST", "/op/tasks", {"peer": "b", "text": "count"})).json
+        await until(lambda: a.task(asked["id"]).final)
+
+        (listed,) = (await program.ask("GET", "/op/outbox")).json
+        shown = (await program.ask("GET", f"/op/tasks/{asked['id']}")).json
+        await soon(b.node.peers.accept(AcceptMode.AUTO))
+        again = await program.ask("POST", f"/op/outbox/{asked['id'][:8]}/resend")
+        await until(lambda: a.task(asked["id"]).state is TaskState.COMPLETED)
+        unknown = await program.ask("POST", "/op/outbox/nothing/resend")
+        twice = await program.ask("POST", f"/op/outbox/{asked['id']}/resend")
+
+        assert (listed["type"], listed["task"], listed["state"]) == ("task", asked["id"], "refused")
+        assert (listed["settledAt"], listed["dueAt"]) == (NOW_MS, None)
+        assert shown["assumed"]
+        assert (again.status, again.json["state"], again.json["id"]) == (202, "queued", asked["id"])
+        assert (await program.ask("GET", "/op/outbox")).json == []
+        assert (unknown.status, unknown.code) == (404, "delivery-not-found")
+        assert (twice.status, twice.code) == (409, "illegal-transition")

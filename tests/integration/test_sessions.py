@@ -71,7 +71,7 @@ async def test_an_outcome_that_was_pointed_out_but_not_read_is_still_the_answer(
     await until(lambda: a.task(first.local_id).final)
     assert [task.local_id for task in a.node.tasks.unread_outcomes()] == [first.local_id]
 
-    await soon(a.node.tasks.mark_told(first.local_id))
+    await soon(a.node.tasks.mark_told(a.task(first.local_id)))
 
     assert a.node.tasks.unread_outcomes() == []
     assert (await a.delegate("b", session=CHAT)).local_id == first.local_id

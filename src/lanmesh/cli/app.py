@@ -30,6 +30,8 @@ for verb in (
     status.config,
     mail.send,
     mail.inbox,
+    mail.outbox,
+    mail.resend,
     tasks.delegate,
     tasks.tasks,
     tasks.task,

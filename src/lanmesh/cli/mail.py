@@ -1,11 +1,11 @@
-"""lanmesh send, inbox: messages"""
+"""lanmesh send, inbox, outbox, resend: messages, and all that is on its way to peers"""
 
 from typing import Annotated
 
 import typer
 
 from lanmesh.cli.node import ask
-from lanmesh.cli.terminal import JsonFlag, ago, plain, show_json, show_text, text_of
+from lanmesh.cli.terminal import JsonFlag, ago, plain, show_json, show_table, show_text, text_of
 from lanmesh.client import Client
 from lanmesh.protocol.views import DeliveryView, MessageView
 
@@ -49,6 +49,46 @@ def inbox(
         show_text("  " + message.text.replace("\n", "\n  "))
     if not messages:
         print("no new messages" if unread else "no messages yet")
+
+
+def outbox(
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, at most.")] = 20,
+    json: JsonFlag = False,
+) -> None:
+    """Show what is on its way to peers, and what did not get there."""
+    views = ask(lambda node: node.outbox(limit=limit))
+    if json:
+        show_json(views)
+    elif views:
+        show_table(
+            ("id", "what", "to", "state", "since", "tries", "why"),
+            [
+                (
+                    view.id[:8],
+                    view.type if view.type == "message" else f"{view.type} {(view.task or '')[:8]}",
+                    view.peer,
+                    view.state if view.settled_at is None else f"{view.state}, given up",
+                    ago(view.settled_at or view.created_at),
+                    str(view.attempts),
+                    view.error or "",
+                )
+                for view in views
+            ],
+        )
+    else:
+        print("nothing waits, and nothing failed")
+
+
+def resend(
+    id: Annotated[str, typer.Argument(help="Id of what to send, or of its task; or its first characters.")],
+    json: JsonFlag = False,
+) -> None:
+    """Send again what was refused or not delivered in time; nothing is done twice."""
+    delivery = ask(lambda node: node.resend(id))
+    if json:
+        show_json(delivery)
+    else:
+        print(f"{delivery.type} {delivery.id[:8]} to {plain(delivery.peer)} is sent again")
 
 
 def _fate(delivery: DeliveryView) -> str:

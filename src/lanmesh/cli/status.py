@@ -21,6 +21,9 @@ def status(json: JsonFlag = False) -> None:
     tasks = f"{view.running} running, {view.waiting} waiting"
     if view.approvals:
         tasks += f" ({view.approvals} for your approval: lanmesh approve ID)"
+    mail = f"{view.unread} unread, {view.queued} to be delivered"
+    if view.undelivered:
+        mail += f", {view.undelivered} not delivered (lanmesh outbox)"
     show_facts(
         [
             ("node", view.id if view.name == view.id else f"{view.id} ({view.name})"),
@@ -29,7 +32,7 @@ def status(json: JsonFlag = False) -> None:
             ("accepts tasks", view.accept_mode),
             ("does them by", view.executor),
             ("tasks", tasks),
-            ("mail", f"{view.unread} unread, {view.queued} to be delivered"),
+            ("mail", mail),
             ("state", view.state_folder),
             *(("note", sentence) for sentence in view.warnings),
         ]

@@ -182,6 +182,8 @@ def _decided(task: TaskView, word: str, *, json: bool) -> None:
 
 
 def _state(task: TaskView) -> str:
+    if task.assumed:
+        return f"{task.state}, as far as is known"
     return f"{task.state}, waits for {task.waiting_for}" if task.waiting_for else task.state
 
 

@@ -58,6 +58,7 @@ class Arrivals:
         def change(tx: Transaction) -> TaskReport:
             known = admission.already_seen(tx, caller, envelope, digest)
             if known is not None and known.task is not None:
+                self._peers.note_contact(tx, envelope.sender)
                 return tasks.get(tx, known.task).first_report()
             chain = admission.chain_of(envelope, self._peers.me)
             ask = admission.needs_approval(self._peers.accept_mode(tx), tasks.waiting(tx), self._limits)

@@ -104,7 +104,7 @@ class Deliveries:
         now = self._clock.now()
         if now >= delivery.expires_at:
             if await self._database.write(self._expired(delivery)):
-                self._log(logging.WARNING, "envelope expired", delivery)
+                self._log(logging.WARNING, "envelope given up", delivery)
             return None
         sent = await self._database.write(
             lambda tx: _advance(tx, delivery, DeliveryEvent.SEND, now, due_at=now, error=delivery.error)
@@ -179,12 +179,17 @@ class Deliveries:
         def change(tx: Transaction) -> bool:
             now = self._clock.now()
             after = _advance(tx, delivery, DeliveryEvent.EXPIRE, now, error=delivery.error)
-            if after is None or after.state is not DeliveryState.EXPIRED:
-                return False  # the peer may have it: what becomes of the task is not for us to say
+            if after is None:
+                return False
             if (task := _task_of(tx, delivery)) is not None:
                 last = delivery.error or "it was never tried"
-                why = f"{delivery.peer} could not be reached in time; last: {last}"
-                reports.presume(tx, task, failed(Failure.EXPIRED, why), now)
+                outcome = failed(
+                    Failure.EXPIRED, f"{delivery.peer} could not be reached in time; last: {last}"
+                )
+                if after.state is DeliveryState.UNKNOWN:
+                    why = f"{delivery.peer} may have it and may have done it, but did not say so in time"
+                    outcome = failed(Failure.UNKNOWN, f"{why}; last: {last}")
+                reports.presume(tx, task, outcome, now)
             return True
 
         return change

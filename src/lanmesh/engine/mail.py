@@ -1,8 +1,8 @@
-"""the room of mail: messages to peers and from them"""
+"""the room of mail: messages to peers and from them, and all that is on its way to peers"""
 
 from collections.abc import Iterable
 
-from lanmesh.engine import admission
+from lanmesh.engine import admission, reports
 from lanmesh.engine.callers import Caller
 from lanmesh.engine.events import Events, heard
 from lanmesh.engine.peers import Peers
@@ -10,10 +10,10 @@ from lanmesh.engine.ports import Clock, Random
 from lanmesh.errors import InvalidRequest
 from lanmesh.model import ids
 from lanmesh.model.delivery import TRANSITIONS, TTL_S, Delivery, DeliveryState
-from lanmesh.model.envelope import Envelope, Mail, Message
+from lanmesh.model.envelope import Envelope, EnvelopeType, Mail, Message
 from lanmesh.model.ids import WireId
 from lanmesh.protocol import codec
-from lanmesh.store import inbox, outbox
+from lanmesh.store import inbox, outbox, tasks
 from lanmesh.store.database import Change, Database, Topic, Transaction
 
 
@@ -99,6 +99,48 @@ class Mailroom:
         def change(tx: Transaction) -> None:
             for message in chosen:
                 inbox.mark_told(tx, message.number, self._clock.now())
+
+        await self._database.write(change)
+
+    def outbox(self, limit: int) -> list[Delivery]:
+        """Return what waits for peers and what was given up, the newest first; of any kind."""
+        return outbox.undelivered(self._database.read, limit)
+
+    async def resend(self, name: str) -> Delivery:
+        """Send something again, under its own id, so that a peer that has it does nothing twice.
+
+        A task whose end was only assumed is open again.
+
+        Args:
+            name: The id of the envelope or of its task, or the beginning of one.
+
+        Raises:
+            DeliveryNotFound: There is none.
+            IllegalTransition: It is delivered, withdrawn, under way or too old, or its task has ended.
+        """
+
+        def change(tx: Transaction) -> Delivery:
+            now = self._clock.now()
+            again = outbox.named(tx, name).resent(now)
+            if again.envelope.type is EnvelopeType.TASK and again.task is not None:
+                reports.reopen(tx, tasks.get(tx, again.task), now)
+            outbox.save(tx, again, now)
+            tx.announce(Topic.OUTBOX)
+            return again
+
+        return await self._database.write(change)
+
+    def undelivered(self) -> list[Delivery]:
+        """Return what was given up and the owner was not told of."""
+        return outbox.untold(self._database.read)
+
+    async def mark_undelivered_told(self, deliveries: Iterable[Delivery]) -> None:
+        """Note that the owner was told that these were given up."""
+        chosen = list(deliveries)
+
+        def change(tx: Transaction) -> None:
+            for delivery in chosen:
+                outbox.mark_told(tx, delivery, self._clock.now())
 
         await self._database.write(change)
 

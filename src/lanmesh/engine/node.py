@@ -21,6 +21,7 @@ class Numbers:
     approvals: int
     unread: int
     queued: int
+    undelivered: int
 
 
 class Node:
@@ -72,4 +73,5 @@ class Node:
             approvals=tasks.approvals(read),
             unread=inbox.count_unread(read),
             queued=outbox.count_waiting(read),
+            undelivered=outbox.count_failed(read),
         )

@@ -9,7 +9,8 @@ from lanmesh.store.database import Transaction
 def record(tx: Transaction, task: Task, report: TaskReport, now: float) -> Task:
     """Keep what the peer reports of a task; return the task as it is then.
 
-    An overtaken report, and any report of a task that is final here, changes nothing.
+    An overtaken report, and any report of a task whose end was reported, changes nothing. An end
+    that was only assumed gives way, and whoever asked is told anew.
     """
     # A peer that reports of a task has its request, whatever became of the answer to that.
     _note_arrival(tx, task, now)
@@ -17,6 +18,8 @@ def record(tx: Transaction, task: Task, report: TaskReport, now: float) -> Task:
     after = task.reported(report, now)
     if after is task:
         return task
+    if task.assumed:
+        tasks.unread(tx, task.local_id)
     if after.progress is not None and after.progress != task.progress and _same_but_words(task, after):
         tasks.save(tx, after, tasks.PROGRESS, now, after.progress)
     else:
@@ -25,10 +28,22 @@ def record(tx: Transaction, task: Task, report: TaskReport, now: float) -> Task:
 
 
 def presume(tx: Transaction, task: Task, outcome: Outcome, now: float) -> None:
-    """Keep the end that a task must have come to, since its request came to nothing."""
+    """Keep the end that a task must be assumed to have come to, until its doer says otherwise."""
     if not task.final:
         detail = "" if outcome.error is None else outcome.error.detail
-        tasks.save(tx, task.presumed(outcome, now), "presume", now, detail)
+        tasks.save(tx, task.presumed(outcome, now), "assume", now, detail)
+
+
+def reopen(tx: Transaction, task: Task, now: float) -> None:
+    """Take back an end that was assumed, since the request is sent again.
+
+    Raises:
+        IllegalTransition: The task has ended for real.
+    """
+    after = task.reopened()
+    if task.final:
+        tasks.unread(tx, task.local_id)
+        tasks.save(tx, after, "reopen", now, "its request is sent again")
 
 
 def _sentence(peer: str, task: Task) -> str:

@@ -189,9 +189,9 @@ class Tasks:
         """Return the ended tasks whose asking session has neither had the outcome nor been told."""
         return tasks.unread_outcomes(self._database.read)
 
-    async def mark_told(self, local_id: ids.LocalId) -> None:
-        """Note that the session that asked was shown that there is an outcome."""
-        await self._database.write(lambda tx: tasks.mark_told(tx, local_id, self._clock.now()))
+    async def mark_told(self, task: Task) -> None:
+        """Note that the session that asked was shown that there is this outcome."""
+        await self._database.write(lambda tx: tasks.mark_told(tx, task, self._clock.now()))
 
     async def reply(self, local_id: str, result: str) -> Task:
         """Take the reply of the agent that does a task; it is the outcome.

@@ -70,6 +70,8 @@ class Commands:
         ]
         if numbers.approvals:
             lines.append(f"{numbers.approvals} for your approval: /lan-tasks shows them")
+        if numbers.undelivered:
+            lines.append(f"{numbers.undelivered} not delivered: `lanmesh outbox` shows them")
         for state in node.peers.all():
             contact = state.contact
             fate = f"last error: {one_line(contact.error)}" if contact.error else "fine"

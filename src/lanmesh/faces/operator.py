@@ -52,6 +52,8 @@ class Operator:
             Route("GET", "/op/messages", self.messages),
             Route("POST", "/op/messages", self.send),
             Route("POST", "/op/messages/read", self.read),
+            Route("GET", "/op/outbox", self.outbox),
+            Route("POST", "/op/outbox/{delivery}/resend", self.resend),
             Route("GET", "/op/tasks", self.tasks),
             Route("POST", "/op/tasks", self.delegate),
             Route("GET", "/op/tasks/{task}", self.task),
@@ -106,6 +108,15 @@ class Operator:
         asked = await _asked(request, views.ReadRequest)
         await self._node.mail.mark_read(asked.numbers)
         return Response(status_code=204)
+
+    async def outbox(self, request: Request) -> Response:
+        """Tell what waits for peers and what was given up, the newest first."""
+        return _json([views.delivery_view(item) for item in self._node.mail.outbox(_limit(request))])
+
+    async def resend(self, request: Request) -> Response:
+        """Send something again under its own id; a task whose end was only assumed is open again."""
+        again = await self._node.mail.resend(request.path_params["delivery"])
+        return _json(views.delivery_view(again), 202)
 
     async def tasks(self, request: Request) -> Response:
         """Tell the latest tasks, the newest first."""

@@ -93,6 +93,7 @@ class Failure(StrEnum):
     DENIED = "denied"
     REFUSED = "refused"
     EXPIRED = "expired"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -216,6 +217,8 @@ class Task:
     finished_at: float | None = None
     read_at: float | None = None
     """At the asker: when the session that asked had the outcome."""
+    assumed: bool = False
+    """At the asker: whether its end is only what must be assumed; a report of the doer overrides it."""
 
     @property
     def claim(self) -> Claim | None:
@@ -304,10 +307,11 @@ class Task:
         """Return the asker's record with what the doer says of the task.
 
         The doer alone decides the task's life, so any state may follow here while the record is
-        open. A final record stays, and a report that was overtaken by a newer one changes nothing.
+        open, or its end only assumed. An end that was reported stays, and a report that was
+        overtaken by a newer one changes nothing.
         """
         over = report.state in FINAL
-        if self.final or (not over and report.version <= self.seen_version):
+        if (self.final and not self.assumed) or (not over and report.version <= self.seen_version):
             return self
         return replace(
             self,
@@ -322,10 +326,11 @@ class Task:
             error=report.error,
             started_at=report.started_at,
             finished_at=(report.finished_at or now) if over else None,
+            assumed=False,
         )
 
     def presumed(self, outcome: Outcome, now: float) -> "Task":
-        """Return the asker's record with an end that it has to assume: its envelope came to nothing."""
+        """Return the asker's record with an end that it has to assume, for want of the doer's word."""
         return replace(
             self,
             state=outcome.state,
@@ -334,6 +339,24 @@ class Task:
             version=self.version + 1,
             error=outcome.error,
             finished_at=now,
+            assumed=True,
+        )
+
+    def reopened(self) -> "Task":
+        """Return the asker's record as its request is sent again, after an end that was assumed.
+
+        Raises:
+            IllegalTransition: It has ended for real.
+        """
+        if self.final and not self.assumed:
+            raise IllegalTransition(f"task {short(self.local_id)} has ended: it is {self.state}")
+        return replace(
+            self,
+            state=TaskState.SUBMITTED,
+            version=self.version + 1,
+            error=None,
+            finished_at=None,
+            assumed=False,
         )
 
     def report(self) -> TaskReport:

@@ -7,10 +7,12 @@ from lanmesh.engine.events import Events, heard
 from lanmesh.engine.node import Node
 from lanmesh.engine.ports import Clock
 from lanmesh.errors import GatewayRefused, MeshError
+from lanmesh.model.delivery import Delivery
 from lanmesh.model.envelope import Mail
-from lanmesh.model.ids import LocalId, short
+from lanmesh.model.ids import LocalId, WireId, short
+from lanmesh.model.task import Task
 from lanmesh.openclaw.gateway import Gateway, Json
-from lanmesh.protocol.quoting import fenced
+from lanmesh.protocol.quoting import fenced, one_line
 from lanmesh.protocol.sessions import is_main
 from lanmesh.store.database import Change, Topic
 
@@ -25,8 +27,14 @@ _LOOK_S = 5.0
 _MAIN = "main"
 """Whichever main session took a notice that was meant for another session."""
 
+_LINES = 5
+"""Of things of one kind in a notice."""
+
 _DIGEST = 400
 """Characters of a message or a result in a notice; the rest is read by tool or command."""
+
+_End = tuple[LocalId, float | None, bool]
+"""One end of a task: when it came, and whether it is only assumed. A later word may bring another."""
 
 
 class Notices:
@@ -42,8 +50,9 @@ class Notices:
         self._events = events
         self._clock = clock
         self._messages: dict[int, Mail] = {}
-        self._outcomes: dict[str, str] = {}
-        """Each outcome that was told, by its task, to the session that was told of it."""
+        self._outcomes: dict[_End, tuple[Task, str]] = {}
+        """Each outcome that was told, with the session that was told of it."""
+        self._failures: dict[WireId, Delivery] = {}
         self._begun: asyncio.Queue[str] = asyncio.Queue()
 
     async def run(self) -> None:
@@ -55,7 +64,7 @@ class Notices:
 
     async def _tell_for_ever(self) -> None:
         connection = 0
-        with self._events.watch(Change(Topic.MAIL), Change(Topic.ENDED)) as news:
+        with self._events.watch(*map(Change, (Topic.MAIL, Topic.ENDED, Topic.UNDELIVERED))) as news:
             while True:
                 await self._gateway.connected()
                 news.clear()
@@ -64,9 +73,11 @@ class Notices:
                     connection = self._gateway.connections
                     self._messages.clear()
                     self._outcomes.clear()
+                    self._failures.clear()
                 try:
                     await self._tell_messages()
                     await self._tell_outcomes()
+                    await self._tell_failures()
                 except MeshError as fault:
                     log.info("notice not taken", extra={"why": fault.detail})
                 await heard(self._clock, news, _LOOK_S)
@@ -76,7 +87,8 @@ class Notices:
         if not new:
             return
         parts = [
-            fenced(_cut(mail.text), peer=mail.sender, proven=mail.proven, what="message") for mail in new[-5:]
+            fenced(_cut(mail.text), peer=mail.sender, proven=mail.proven, what="message")
+            for mail in new[-_LINES:]
         ]
         count = "a new message" if len(new) == 1 else f"{len(new)} new messages"
         text = f"LAN mesh: {count} in the inbox (lan_inbox reads them).\n" + "\n".join(parts)
@@ -85,13 +97,27 @@ class Notices:
 
     async def _tell_outcomes(self) -> None:
         for task in self._node.tasks.unread_outcomes():
-            if task.local_id in self._outcomes:
+            if _end(task) in self._outcomes:
                 continue
             what = f"task {short(task.local_id)} that you gave to {task.peer} is {task.state}"
             said = task.result if task.error is None else task.error.detail
             quote = fenced(_cut(said or ""), peer=task.peer, proven=True, what="result")
             text = f"LAN mesh: {what} (lan_task reads all of it).\n{quote}"
-            self._outcomes[task.local_id] = await self._wake(task.session or "", text)
+            told = await self._wake(task.session or "", text)
+            self._outcomes[_end(task)] = (task, told)
+
+    async def _tell_failures(self) -> None:
+        new = [item for item in self._node.mail.undelivered() if item.envelope.id not in self._failures]
+        if not new:
+            return
+        lines = [
+            f"- {item.envelope.type} {short(item.envelope.id)} to {item.peer}: {item.state}"
+            + (f" ({one_line(item.error)})" if item.error else "")
+            for item in new[-_LINES:]
+        ]
+        text = "LAN mesh: not delivered (the owner can send it again by `lanmesh resend ID`):\n"
+        await self._gateway.call("wake", {"text": text + "\n".join(lines), "mode": "next-heartbeat"})
+        self._failures.update({item.envelope.id: item for item in new})
 
     async def _wake(self, session: str, text: str) -> str:
         """Tell a session: the main one sees it in its next turn, another begins a turn for it.
@@ -123,9 +149,16 @@ class Notices:
             if is_main(session) and self._messages:
                 shown, self._messages = self._messages, {}
                 await self._node.mail.mark_told(shown.values())
-            for task, told in list(self._outcomes.items()):
+            if is_main(session) and self._failures:
+                given_up, self._failures = self._failures, {}
+                await self._node.mail.mark_undelivered_told(given_up.values())
+            for task, told in list(self._outcomes.values()):
                 if told == session or (told == _MAIN and is_main(session)):
-                    await self._node.tasks.mark_told(LocalId(task))
+                    await self._node.tasks.mark_told(task)
+
+
+def _end(task: Task) -> _End:
+    return task.local_id, task.finished_at, task.assumed
 
 
 def _cut(text: str) -> str:

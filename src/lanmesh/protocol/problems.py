@@ -36,6 +36,7 @@ TABLE: Mapping[type[MeshError], Spelling] = {
     errors.RouteNotFound: Spelling(404, 3),
     errors.MethodNotAllowed: Spelling(405, 2),
     errors.TaskNotFound: Spelling(404, 3),
+    errors.DeliveryNotFound: Spelling(404, 3),
     errors.PeerNotFound: Spelling(404, 3),
     errors.IdConflict: Spelling(409, 5),
     errors.IllegalTransition: Spelling(409, 5),

@@ -27,13 +27,22 @@ class DeliveryView(View, kw_only=True):
     """How far an envelope has come on its way to a peer."""
 
     id: str
+    type: str
+    """`message`, `task`, `result`, …"""
     peer: str
+    task: str | None
+    """The local id of the task that it is about."""
     state: str
     attempts: int
     due_at: int | None
     """When it is tried next; `null` once it is not."""
     expires_at: int | None
     error: str | None
+    created_at: int | None
+    settled_at: int | None
+    """Since when nothing more is tried; `null` while it waits."""
+    resend_until: int | None
+    """Until when it may be sent again."""
 
 
 class EventView(View, kw_only=True):
@@ -72,6 +81,8 @@ class TaskView(View, kw_only=True):
     result: str | None
     truncated: bool
     error: ErrorView | None
+    assumed: bool
+    """Of a task asked: whether its end is only assumed, and a word of its doer may still change it."""
     created_at: int | None
     started_at: int | None
     finished_at: int | None
@@ -135,6 +146,7 @@ class StatusView(View, kw_only=True):
     approvals: int
     unread: int
     queued: int
+    undelivered: int
     peers: list[PeerView]
     warnings: list[str]
 
@@ -181,12 +193,17 @@ def delivery_view(delivery: Delivery) -> DeliveryView:
     """Return how a delivery is shown."""
     return DeliveryView(
         id=delivery.envelope.id,
+        type=delivery.envelope.type,
         peer=delivery.peer,
+        task=delivery.task,
         state=delivery.state,
         attempts=delivery.attempts,
         due_at=milliseconds(delivery.due_at),
         expires_at=milliseconds(delivery.expires_at),
         error=delivery.error,
+        created_at=milliseconds(delivery.created_at),
+        settled_at=milliseconds(delivery.settled_at),
+        resend_until=milliseconds(delivery.resend_until),
     )
 
 
@@ -214,6 +231,7 @@ def task_view(
         result=task.result,
         truncated=task.truncated,
         error=None if task.error is None else ErrorView(code=task.error.code, detail=task.error.detail),
+        assumed=task.assumed,
         created_at=milliseconds(task.created_at),
         started_at=milliseconds(task.started_at),
         finished_at=milliseconds(task.finished_at),

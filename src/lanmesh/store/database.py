@@ -48,6 +48,7 @@ class Topic(StrEnum):
     ENDED = "ended"
     MAIL = "mail"
     OUTBOX = "outbox"
+    UNDELIVERED = "undelivered"
     CONTACT = "contact"
     STOPPING = "stopping"
 

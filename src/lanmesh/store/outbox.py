@@ -3,13 +3,29 @@
 from dataclasses import replace
 from typing import Any
 
+from lanmesh.errors import DeliveryNotFound, InvalidRequest
+from lanmesh.model import ids
 from lanmesh.model.delivery import Delivery, DeliveryState
-from lanmesh.model.ids import LocalId, PeerId, WireId
+from lanmesh.model.ids import SELF, LocalId, PeerId, WireId
 from lanmesh.protocol import codec
 from lanmesh.store import tasks
 from lanmesh.store.database import Topic, Transaction
 
-_DELIVERY = "SELECT envelope, peer, task, state, attempts, due_at, expires_at, error, created_at FROM outbox "
+_DELIVERY = (
+    "SELECT envelope, peer, task, state, attempts, due_at, expires_at, error, created_at, settled_at "
+    "FROM outbox "
+)
+_UNDELIVERED = "state NOT IN ('delivered', 'withdrawn') "
+"""The words of the index `outbox_undelivered`."""
+
+_FAILED = "WHERE " + _UNDELIVERED + "AND due_at IS NULL "
+_COUNT = "SELECT count(*) FROM outbox "
+_UNTOLD = (
+    "AND told_at IS NULL AND NOT EXISTS (SELECT 1 FROM tasks WHERE origin = ? AND wire_id = outbox.wire_id) "
+)
+_LONGEST_NAME = 128
+_SHORTEST_NAME = 4
+"""Characters of an id that must at least be given."""
 
 
 def queue(tx: Transaction, delivery: Delivery) -> None:
@@ -43,10 +59,19 @@ def save(tx: Transaction, delivery: Delivery, at: float) -> None:
     """Keep a delivery as it is now, and tell the task that it is about."""
     before = find(tx, delivery.envelope.id)
     tx.run(
-        "UPDATE outbox SET state = ?, attempts = ?, due_at = ?, error = ? WHERE wire_id = ?",
-        delivery.state, delivery.attempts, delivery.due_at, delivery.error, delivery.envelope.id,
-    )  # fmt: skip
+        "UPDATE outbox SET state = ?, attempts = ?, due_at = ?, expires_at = ?, error = ?, settled_at = ?, "
+        "told_at = NULL WHERE wire_id = ?",
+        delivery.state,
+        delivery.attempts,
+        delivery.due_at,
+        delivery.expires_at,
+        delivery.error,
+        at if delivery.due_at is None else None,
+        delivery.envelope.id,
+    )
     tx.announce(Topic.OUTBOX, delivery.peer)
+    if delivery.failed:
+        tx.announce(Topic.UNDELIVERED)
     if before is not None and _is_news(before, delivery):
         _tell_task(tx, delivery, at)
 
@@ -76,6 +101,54 @@ def latest_of_task(tx: Transaction, task: LocalId) -> Delivery | None:
     """Return the latest delivery that is about a task; `None` if there is none."""
     row = tx.row(_DELIVERY + "WHERE task = ? ORDER BY seq DESC LIMIT 1", task)
     return None if row is None else _delivery(row)
+
+
+def named(tx: Transaction, name: str) -> Delivery:
+    """Return the delivery that its owner means by an id of an envelope or a task, or the beginning of one.
+
+    Raises:
+        DeliveryNotFound: There is none.
+        InvalidRequest: There are several.
+    """
+    known = find(tx, WireId(name))
+    if known is not None:
+        return known
+    rows: list[tuple[Any, ...]] = []
+    if _SHORTEST_NAME <= len(name) <= _LONGEST_NAME and name.isalnum():
+        beginning = f"{name.lower()}*"
+        rows = tx.rows(_DELIVERY + "WHERE wire_id GLOB ? LIMIT 2", beginning) or tx.rows(
+            _DELIVERY + "WHERE task GLOB ? AND " + _UNDELIVERED + "LIMIT 2", beginning
+        )
+    if not rows:
+        raise DeliveryNotFound(f"nothing {ids.quoted(name)} was sent; `lanmesh outbox` lists what waits")
+    if len(rows) > 1:
+        raise InvalidRequest(f"{ids.quoted(name)} means more than one delivery: give the whole id")
+    return _delivery(rows[0])
+
+
+def undelivered(tx: Transaction, limit: int) -> list[Delivery]:
+    """Return what waits and what was given up, the newest first."""
+    rows = tx.rows(_DELIVERY + f"WHERE {_UNDELIVERED} ORDER BY seq DESC LIMIT ?", limit)
+    return [_delivery(row) for row in rows]
+
+
+def count_failed(tx: Transaction) -> int:
+    """Return how many envelopes were given up, and can be sent again."""
+    return int(tx.rows(_COUNT + _FAILED)[0][0])
+
+
+def untold(tx: Transaction) -> list[Delivery]:
+    """Return what was given up and nobody was told of; that of a task asked is told as the task's end."""
+    rows = tx.rows(_DELIVERY + _FAILED + _UNTOLD + "ORDER BY seq", SELF)
+    return [_delivery(row) for row in rows]
+
+
+def mark_told(tx: Transaction, delivery: Delivery, now: float) -> None:
+    """Note that the owner was shown that this was given up, unless it was tried again since."""
+    tx.run(
+        "UPDATE outbox SET told_at = ? WHERE wire_id = ? AND settled_at IS ?",
+        now, delivery.envelope.id, delivery.settled_at,
+    )  # fmt: skip
 
 
 def due(tx: Transaction, peer: PeerId, now: float, limit: int) -> list[Delivery]:
@@ -124,7 +197,7 @@ def count_waiting(tx: Transaction, peer: PeerId | None = None) -> int:
 
 
 def _delivery(row: tuple[Any, ...]) -> Delivery:
-    body, peer, task, state, attempts, due_at, expires_at, error, created_at = row
+    body, peer, task, state, attempts, due_at, expires_at, error, created_at, settled_at = row
     envelope, _ = codec.decode_envelope(body)
     return Delivery(
         envelope=replace(envelope, ttl_s=None),
@@ -136,4 +209,5 @@ def _delivery(row: tuple[Any, ...]) -> Delivery:
         expires_at=expires_at,
         error=error,
         created_at=created_at,
+        settled_at=settled_at,
     )

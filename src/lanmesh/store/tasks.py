@@ -13,7 +13,8 @@ from lanmesh.store.database import Topic, Transaction
 _COLUMNS = (
     "local_id, wire_id, origin, peer, description, mode, timeout_s, reply_key, parent, root_id, path, hops, "
     "state, waiting_for, needs_approval, attempt, boot, repeatable, result, truncated, error_code, "
-    "error_detail, version, seen_version, created_at, started_at, finished_at, session, read_at, host_boot"
+    "error_detail, version, seen_version, created_at, started_at, finished_at, session, read_at, host_boot, "
+    "assumed"
 )
 _INSERT = f"INSERT INTO tasks ({_COLUMNS}) VALUES ({', '.join('?' * (_COLUMNS.count(',') + 1))})"  # noqa: S608  # constants
 _LATEST_WORDS = "(SELECT text FROM task_progress WHERE task_progress.local_id = tasks.local_id)"
@@ -24,7 +25,7 @@ _SUMMARY = _SELECT.replace(" description,", " substr(description, 1, 500),").rep
 _CHANGING = (
     "state", "waiting_for", "attempt", "boot", "repeatable", "result", "truncated", "error_code",
     "error_detail", "version", "seen_version", "started_at", "finished_at",
-    "host_boot",
+    "host_boot", "assumed",
 )  # fmt: skip
 _UPDATE = f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in _CHANGING)} WHERE local_id = ?"  # noqa: S608
 
@@ -174,9 +175,18 @@ def mark_read(tx: Transaction, local_id: LocalId, now: float) -> None:
     )  # fmt: skip
 
 
-def mark_told(tx: Transaction, local_id: LocalId, now: float) -> None:
-    """Note that the session that asked was shown that there is an outcome."""
-    tx.run("UPDATE tasks SET told_at = ? WHERE local_id = ? AND told_at IS NULL", now, local_id)
+def mark_told(tx: Transaction, task: Task, now: float) -> None:
+    """Note that the session that asked was shown that there is this outcome, unless another came since."""
+    tx.run(
+        "UPDATE tasks SET told_at = ? WHERE local_id = ? AND told_at IS NULL "
+        "AND finished_at IS ? AND assumed = ?",
+        now, task.local_id, task.finished_at, int(task.assumed),
+    )  # fmt: skip
+
+
+def unread(tx: Transaction, local_id: LocalId) -> None:
+    """Note that what was read or told of a task's end does not hold any more."""
+    tx.run("UPDATE tasks SET read_at = NULL, told_at = NULL WHERE local_id = ?", local_id)
 
 
 def page(tx: Transaction, limit: int, state: TaskState | None = None) -> list[Task]:
@@ -287,6 +297,7 @@ def _row(task: Task) -> dict[str, Any]:
         "session": task.session,
         "read_at": task.read_at,
         "host_boot": task.host_boot,
+        "assumed": int(task.assumed),
     }
 
 
@@ -326,4 +337,5 @@ def _task(row: tuple[Any, ...]) -> Task:
         read_at=at["read_at"],
         host_boot=at["host_boot"],
         progress=at["progress"],
+        assumed=bool(at["assumed"]),
     )

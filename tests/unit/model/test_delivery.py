@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from lanmesh.errors import IllegalTransition
-from lanmesh.model.delivery import RESULT_TTL_S, TRANSITIONS, TTL_S, DeliveryEvent, DeliveryState
+from lanmesh.model.delivery import KEPT_S, RESULT_TTL_S, TRANSITIONS, TTL_S, DeliveryEvent, DeliveryState
 from tests.unit.samples import DELIVERY
 
 S, E = DeliveryState, DeliveryEvent
@@ -20,6 +20,14 @@ LEGAL = [
     (S.UNKNOWN, E.SEND, S.SENT),
     (S.UNKNOWN, E.ACKNOWLEDGE, S.DELIVERED),
     (S.UNKNOWN, E.EXPIRE, S.UNKNOWN),
+    (S.UNKNOWN, E.DISOWN, S.EXPIRED),
+    (S.QUEUED, E.WITHDRAW, S.WITHDRAWN),
+    (S.QUEUED, E.RESEND, S.QUEUED),
+    (S.UNKNOWN, E.RESEND, S.UNKNOWN),
+    (S.REFUSED, E.RESEND, S.QUEUED),
+    (S.EXPIRED, E.RESEND, S.QUEUED),
+    (S.REFUSED, E.ACKNOWLEDGE, S.DELIVERED),
+    (S.EXPIRED, E.ACKNOWLEDGE, S.DELIVERED),
 ]
 ILLEGAL = sorted(set(product(S, E)) - {(state, event) for state, event, _ in LEGAL})
 
@@ -76,3 +84,37 @@ def test_a_move_changes_nothing_else() -> None:
 
 def test_work_that_is_done_is_worth_more_patience_than_a_question() -> None:
     assert (TTL_S, RESULT_TTL_S) == (86_400.0, 30 * 86_400.0)
+
+
+@pytest.mark.parametrize("state", [S.REFUSED, S.EXPIRED])
+def test_what_was_given_up_begins_anew_with_all_its_time(state: DeliveryState) -> None:
+    given_up = replace(DELIVERY, state=state, due_at=None, attempts=3, error="no route to host")
+
+    again = given_up.resent(5000.0)
+
+    assert (again.state, again.due_at, again.expires_at) == (S.QUEUED, 5000.0, 5000.0 + TTL_S)
+    assert again.envelope is given_up.envelope
+
+
+def test_what_may_have_arrived_is_still_not_known_when_it_is_sent_again() -> None:
+    assert replace(DELIVERY, state=S.UNKNOWN, due_at=None).resent(5000.0).state is S.UNKNOWN
+
+
+def test_what_its_receiver_may_have_forgotten_is_not_sent_again() -> None:
+    given_up = replace(DELIVERY, state=S.EXPIRED, due_at=None)
+    end = DELIVERY.created_at + TTL_S + KEPT_S
+
+    assert given_up.resent(end - 1).due_at == end - 1
+    with pytest.raises(IllegalTransition, match="too old"):
+        given_up.resent(end)
+
+
+@pytest.mark.parametrize("state", [S.REFUSED, S.EXPIRED, S.UNKNOWN])
+def test_a_delivery_has_failed_once_it_is_not_tried_any_more(state: DeliveryState) -> None:
+    assert replace(DELIVERY, state=state, due_at=None).failed
+    assert not replace(DELIVERY, state=state, due_at=1060.0).failed
+
+
+@pytest.mark.parametrize("state", [S.DELIVERED, S.WITHDRAWN])
+def test_what_arrived_or_was_taken_back_has_not_failed(state: DeliveryState) -> None:
+    assert not replace(DELIVERY, state=state, due_at=None).failed

@@ -246,12 +246,38 @@ def test_a_report_before_the_end_has_no_time_of_an_end() -> None:
 
 
 @pytest.mark.parametrize("state", sorted(TaskState))
-def test_a_record_of_an_end_stays(state: TaskState) -> None:
+def test_a_record_of_an_end_that_was_reported_stays(state: TaskState) -> None:
     ended = ASKED.reported(told(S.COMPLETED, 3, "42"), 1020.0)
-    presumed = ASKED.presumed(rejected(Failure.EXPIRED, "x"), 1020.0)
 
     assert ended.reported(told(state, 9), 1030.0) is ended
-    assert presumed.reported(told(state, 9), 1030.0) is presumed
+
+
+@pytest.mark.parametrize("state", sorted(TaskState))
+def test_what_the_doer_says_late_wins_over_an_end_that_was_only_assumed(state: TaskState) -> None:
+    assumed = ASKED.presumed(failed(Failure.EXPIRED, "x"), 1020.0)
+    after = assumed.reported(told(state, 9), 1030.0)
+
+    assert assumed.assumed
+    assert (after.state, after.assumed, after.error) == (state, False, None)
+    assert after.finished_at == (1030.0 if state in FINAL else None)
+
+
+def test_an_overtaken_report_does_not_open_an_end_that_was_assumed() -> None:
+    assumed = ASKED.reported(told(S.WORKING, 5), 1015.0).presumed(failed(Failure.UNKNOWN, "x"), 1020.0)
+
+    assert assumed.reported(told(S.WORKING, 5), 1030.0) is assumed
+    assert assumed.reported(told(S.COMPLETED, 5, "42"), 1030.0).result == "42"
+
+
+def test_a_record_is_open_again_when_its_request_is_sent_again() -> None:
+    again = ASKED.presumed(rejected(Failure.REFUSED, "x"), 1020.0).reopened()
+
+    assert (again.state, again.assumed, again.error, again.finished_at) == (S.SUBMITTED, False, None, None)
+
+
+def test_a_task_that_ended_for_real_is_not_opened_again() -> None:
+    with pytest.raises(IllegalTransition, match="has ended"):
+        ASKED.reported(told(S.COMPLETED, 3, "42"), 1020.0).reopened()
 
 
 def test_an_end_that_has_to_be_assumed_says_why_and_holds_no_version_of_the_doer() -> None:

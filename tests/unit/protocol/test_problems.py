@@ -35,6 +35,7 @@ def test_the_rows_are_those_that_the_protocol_promises() -> None:
         "method-not-allowed": (405, 2),
         "task-not-found": (404, 3),
         "peer-not-found": (404, 3),
+        "delivery-not-found": (404, 3),
         "id-conflict": (409, 5),
         "illegal-transition": (409, 5),
         "chain-refused": (409, 5),
