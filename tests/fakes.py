@@ -575,6 +575,7 @@ class NodeUnderTest:
             configured=self.peers,
             with_own_token=frozenset(self.peers if self.proven else ()),
             version="0.0.0",
+            limits=self.limits,
         )
         watching = Watching(database=self.database, events=self.events, clock=self.clock)
         tasks = Tasks(

@@ -155,9 +155,10 @@ class Client:
         """End a waiting task."""
         return await self._call("POST", f"/op/tasks/{_segment(task)}/deny", TaskView)
 
-    async def accept(self, mode: AcceptMode) -> AcceptMode:
-        """Decide what is done with tasks that arrive; return what is done from now on."""
-        return (await self._call("PUT", "/op/accept", AcceptRequest, AcceptRequest(mode=mode))).mode
+    async def accept(self, mode: AcceptMode, peer: str | None = None) -> AcceptMode:
+        """Decide what is done with tasks that arrive, of all or of one peer; return what is done then."""
+        asked = AcceptRequest(mode=mode, peer=peer)
+        return (await self._call("PUT", "/op/accept", AcceptRequest, asked)).mode
 
     async def _get(self, path: str, kind: type[T]) -> T:
         return await self._call("GET", path, kind)

@@ -151,6 +151,7 @@ class Composition:
                 peer for peer, tokens in settings.peer_tokens.items() if tokens.inbound_token_env_var
             ),
             version=__version__,
+            limits=settings.limits,
         )
         watching = Watching(database=database, events=self._events, clock=clock)
         node = Node(

@@ -14,6 +14,7 @@ from msgspec import Meta
 from lanmesh.engine.admission import Limits
 from lanmesh.errors import InvalidConfig, InvalidRequest
 from lanmesh.model import ids
+from lanmesh.model.envelope import EnvelopeType
 from lanmesh.model.ids import PeerId
 from lanmesh.model.peer import DEFAULT_PORT, Peer
 from lanmesh.model.profile import Identity
@@ -22,6 +23,7 @@ from lanmesh.tokens import PeerTokens
 
 DEFAULT_OPERATOR_PORT = DEFAULT_PORT + 1
 LOOPBACK = "127.0.0.1"
+_MEGABYTE = 1024 * 1024
 
 Word = Annotated[str, Meta(min_length=1, max_length=200)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
@@ -69,6 +71,12 @@ class PeerKeys(_Keys, kw_only=True):
     port: Annotated[Port, Meta(description="Its port: 18760 for a node, 18789 for an OpenClaw gateway")] = (
         DEFAULT_PORT
     )
+    accept_mode: Annotated[
+        AcceptMode | None, Meta(description="Its tasks: run them, ask you first, or refuse them; else as all")
+    ] = None
+    may: Annotated[
+        list[Literal["message", "task"]], Meta(description="What it may send; results are always taken")
+    ] = msgspec.field(default_factory=lambda: ["message", "task"])
     token_env_var: Annotated[
         Variable | None, Meta(description="Variable with the token to present; else `LAN_PEER_<ID>_TOKEN`")
     ] = None
@@ -107,6 +115,15 @@ class NodeKeys(_Keys, kw_only=True):
     max_waiting: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Tasks that may wait; more are refused for the time being")
     ] = Limits().max_waiting
+    max_open: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Tasks of one peer that may run or wait at a time")
+    ] = Limits().open_tasks
+    max_requests: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="Requests of one peer in a minute; more are put off")
+    ] = Limits().requests_per_minute
+    max_stored: Annotated[
+        int, Meta(ge=1, le=1_000_000, description="Megabytes of one peer's tasks and messages that are kept")
+    ] = Limits().stored_bytes // _MEGABYTE
 
 
 class GatewayKeys(_Keys, kw_only=True):
@@ -246,7 +263,16 @@ def combine(sources: Sequence[Source], hostname: str) -> Config:
     return Config(
         accept_mode=keys.accept_mode,
         identity=identity,
-        peers={name: Peer(id=name, host=entry.host, port=entry.port) for name, entry in peers.items()},
+        peers={
+            name: Peer(
+                id=name,
+                host=entry.host,
+                port=entry.port,
+                accept_mode=entry.accept_mode,
+                may=frozenset(EnvelopeType(kind) for kind in entry.may),
+            )
+            for name, entry in peers.items()
+        },
         peer_tokens={
             name: PeerTokens(
                 token_env_var=entry.token_env_var, inbound_token_env_var=entry.inbound_token_env_var
@@ -255,7 +281,13 @@ def combine(sources: Sequence[Source], hostname: str) -> Config:
         },
         node=keys.node,
         gateway=keys.gateway,
-        limits=Limits(concurrency=keys.node.concurrency, max_waiting=keys.node.max_waiting),
+        limits=Limits(
+            concurrency=keys.node.concurrency,
+            max_waiting=keys.node.max_waiting,
+            open_tasks=keys.node.max_open,
+            requests_per_minute=keys.node.max_requests,
+            stored_bytes=keys.node.max_stored * _MEGABYTE,
+        ),
         settings=list(_settings(keys, identity, origin)),
         warnings=warnings,
     )

@@ -154,6 +154,18 @@ class TooBusy(MeshError):
     retryable = True
 
 
+class TooFast(TooBusy):
+    """The caller asks more often than it may; nothing of it was kept."""
+
+    code = "too-fast"
+
+
+class QuotaReached(TooBusy):
+    """The caller has as much stored on this node as it may."""
+
+    code = "quota-reached"
+
+
 class PeerUnreachable(MeshError):
     """The peer did not take the request: nothing of it arrived."""
 

@@ -162,7 +162,14 @@ async def test_the_accept_mode_is_decided(mesh: Mesh) -> None:
         answer = await program.ask("PUT", "/op/accept", {"mode": "manual"})
         nonsense = await program.ask("PUT", "/op/accept", {"mode": "sometimes"})
 
-        assert (answer.status, answer.json) == (200, {"mode": "manual"})
+        of_one = await program.ask("PUT", "/op/accept", {"mode": "off", "peer": "b"})
+        of_nobody = await program.ask("PUT", "/op/accept", {"mode": "off", "peer": "nobody"})
+        (shown,) = (await program.ask("GET", "/op/peers")).json
+
+        assert (answer.status, answer.json) == (200, {"mode": "manual", "peer": None})
+        assert (of_one.status, of_one.json) == (200, {"mode": "off", "peer": "b"})
+        assert (of_nobody.status, of_nobody.code) == (404, "peer-not-found")
+        assert (shown["id"], shown["acceptMode"]) == ("b", "off")
         assert (nonsense.status, nonsense.code) == (400, "invalid-request")
         assert a.node.peers.accept_mode() is AcceptMode.MANUAL
 

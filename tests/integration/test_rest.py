@@ -101,6 +101,21 @@ async def test_a_task_is_stored_done_and_read(mesh: Mesh) -> None:
         assert same.json == read.json
 
 
+async def test_who_brings_too_much_is_told_when_to_come_again(mesh: Mesh) -> None:
+    b = mesh.describe("b", limits=Limits(requests_per_minute=2, stored_bytes=500))
+    await b.start()
+    async with served(application(Rest(b.node).routes()), "shared@b") as program:
+        said = envelope("message", {"text": "x" * 500})
+        stored = await program.ask("POST", "/lan/message", said)
+        full = await program.ask("POST", "/lan/message", {**said, "id": "e-2"})
+        fast = await program.ask("POST", "/lan/message", {**said, "id": "e-3"})
+        again = await program.ask("POST", "/lan/message", said)
+
+        assert (stored.status, again.status) == (202, 202)
+        assert (full.status, full.code, full.headers["Retry-After"]) == (507, "quota-reached", "600")
+        assert (fast.status, fast.code, fast.headers["Retry-After"]) == (429, "too-fast", "30")
+
+
 async def test_a_caller_that_waits_gets_the_finished_task(mesh: Mesh) -> None:
     async with a_node(mesh) as (_, program):
         answer = await program.ask("POST", "/lan/task", task(mode="wait"))

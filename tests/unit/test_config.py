@@ -9,6 +9,7 @@ import pytest
 from lanmesh.config import Config, Source, combine, from_environment, read_json, read_toml
 from lanmesh.engine.admission import Limits
 from lanmesh.errors import InvalidConfig
+from lanmesh.model.envelope import EnvelopeType
 from lanmesh.model.ids import PeerId
 from lanmesh.model.peer import Peer
 from lanmesh.model.profile import Identity
@@ -321,11 +322,31 @@ def test_every_setting_is_listed_with_its_source() -> None:
         ("node.repeatable", False, "stdin"),
         ("node.concurrency", 2, "default"),
         ("node.maxWaiting", 1000, "default"),
+        ("node.maxOpen", 500, "default"),
+        ("node.maxRequests", 6000, "default"),
+        ("node.maxStored", 256, "default"),
         ("peers.a.host", "h", "config.toml"),
         ("peers.a.port", 18760, "default"),
+        ("peers.a.acceptMode", None, "default"),
+        ("peers.a.may", ["message", "task"], "default"),
         ("peers.a.tokenEnvVar", None, "default"),
         ("peers.a.inboundTokenEnvVar", None, "default"),
     ]
+
+
+def test_a_peer_has_a_mode_and_permissions_of_its_own() -> None:
+    config = settings(
+        {
+            "peers": {"a": {"host": "h", "acceptMode": "manual", "may": ["message"]}, "b": {"host": "h"}},
+            "node": {"maxOpen": 7, "maxRequests": 8, "maxStored": 9},
+        }
+    )
+
+    a, b = config.peers.values()
+    assert (a.accept_mode, a.may) == (AcceptMode.MANUAL, frozenset({EnvelopeType.MESSAGE}))
+    assert (b.accept_mode, b.may) == (None, frozenset({EnvelopeType.MESSAGE, EnvelopeType.TASK}))
+    limits = config.limits
+    assert (limits.open_tasks, limits.requests_per_minute, limits.stored_bytes) == (7, 8, 9 * 1024 * 1024)
 
 
 def test_a_name_that_the_owner_chose_is_listed_as_chosen() -> None:

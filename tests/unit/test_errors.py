@@ -42,6 +42,8 @@ def test_what_cannot_change_by_itself_is_not_worth_a_retry() -> None:
     assert retryable == {
         "too-slow",
         "too-busy",
+        "too-fast",
+        "quota-reached",
         "peer-unreachable",
         "answer-lost",
         "node-unreachable",

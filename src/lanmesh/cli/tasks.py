@@ -136,15 +136,16 @@ def deny(task: Id, json: JsonFlag = False) -> None:
 
 def accept(
     mode: Annotated[AcceptMode, typer.Argument(help="Run tasks, ask you first, or refuse them.")],
+    peer: Annotated[str | None, typer.Argument(help="Those of one peer; else all that arrive.")] = None,
     json: JsonFlag = False,
 ) -> None:
     """Decide what is done with tasks that arrive."""
     owner_only("the accept mode")
-    chosen = ask(lambda node: node.accept(mode))
+    chosen = ask(lambda node: node.accept(mode, peer))
     if json:
-        show_json({"mode": chosen})
+        show_json({"mode": chosen} if peer is None else {"mode": chosen, "peer": peer})
     else:
-        print(f"tasks that arrive from now on: {chosen}")
+        print(f"tasks{'' if peer is None else f' of {plain(peer)}'} that arrive from now on: {chosen}")
 
 
 async def _follow(node: Client, task: TaskView, wait_s: float, *, quiet: bool) -> TaskView:

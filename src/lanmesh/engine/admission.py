@@ -25,6 +25,12 @@ class Limits:
     """Tasks run at the same time."""
     max_waiting: int = 1000
     """Tasks that wait to be run or approved; one more is refused until there is room."""
+    open_tasks: int = 500
+    """Tasks of one origin that run or wait."""
+    requests_per_minute: int = 6000
+    """Of one origin; a pause lets it make as many at once."""
+    stored_bytes: int = 256 * 1024 * 1024
+    """What one origin may have stored here."""
 
 
 def check_sender(caller: Caller, envelope: Envelope, me: PeerId, with_own_token: Container[str]) -> None:

@@ -4,6 +4,7 @@ import hmac
 
 from lanmesh.engine import admission, reports
 from lanmesh.engine.admission import Limits
+from lanmesh.engine.allowance import check_pace
 from lanmesh.engine.callers import Caller
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Clock, Random
@@ -46,7 +47,7 @@ class Arrivals:
             IdConflict: Its id was used before for something else.
             ChainRefused: The chain of delegations is too long, or has come back.
             TasksNotAccepted: The owner takes no tasks.
-            TooBusy: As many wait as may.
+            TooBusy: As many wait as may; so too the other refusals of `Allowance.check`.
         """
         self._peers.check_sender(caller, envelope)
         request = envelope.payload
@@ -60,8 +61,10 @@ class Arrivals:
             if known is not None and known.task is not None:
                 self._peers.note_contact(tx, envelope.sender)
                 return tasks.get(tx, known.task).first_report()
+            self._peers.allowance.check(tx, caller, envelope)
             chain = admission.chain_of(envelope, self._peers.me)
-            ask = admission.needs_approval(self._peers.accept_mode(tx), tasks.waiting(tx), self._limits)
+            mode = self._peers.mode_for(tx, caller, envelope.sender)
+            ask = admission.needs_approval(mode, tasks.waiting(tx), self._limits)
             task = Task(
                 local_id=local_id,
                 wire_id=envelope.id,
@@ -103,6 +106,7 @@ class Arrivals:
             known = admission.already_seen(tx, caller, envelope, digest)
             if known is not None and known.task is not None:
                 return tasks.get(tx, known.task).report()
+            self._peers.allowance.check(tx, caller, envelope)
             task = tasks.of_origin(tx, SELF, report.task_id)
             if task is None:
                 raise TaskNotFound(f"this node asked for no task {ids.quoted(report.task_id)}")
@@ -125,6 +129,7 @@ class Arrivals:
         Raises:
             TaskNotFound: This caller sent no such task.
         """
+        check_pace(caller)
         task = tasks.of_origin(self._database.read, caller.origin, identifier)
         if task is None and caller.peer is not None:
             earlier = tasks.of_origin(self._database.read, SHARED, identifier)

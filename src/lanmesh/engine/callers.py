@@ -25,6 +25,8 @@ class Caller:
 
     peer: PeerId | None
     """The peer whose own credential this is; `None` for a holder of the shared token."""
+    early_s: float = 0.0
+    """Seconds until it may ask for something new; 0 if it keeps its pace."""
 
     @property
     def origin(self) -> Origin:

@@ -9,7 +9,7 @@ from lanmesh.engine import reports
 from lanmesh.engine.events import Events, heard
 from lanmesh.engine.ports import Clock, PeerLink, Random
 from lanmesh.engine.retry import pause
-from lanmesh.errors import AnswerLost, MeshError, PeerUnreachable, StorageFailed, TooBusy
+from lanmesh.errors import AnswerLost, MeshError, PeerUnreachable, StorageFailed, TooBusy, TooFast
 from lanmesh.model.delivery import Delivery, DeliveryEvent, DeliveryState
 from lanmesh.model.envelope import EnvelopeType
 from lanmesh.model.ids import PeerId, short
@@ -146,6 +146,8 @@ class Deliveries:
         def change(tx: Transaction) -> None:
             due_at = min(now + wait_s, sent.expires_at)
             _advance(tx, sent, event, now, due_at=due_at, error=fault.detail)
+            if isinstance(fault, TooFast):
+                outbox.postpone(tx, sent.peer, now + (fault.retry_after_s or 0.0))
             if isinstance(fault, TooBusy):
                 peers.reached(tx, sent.peer, now)
             else:

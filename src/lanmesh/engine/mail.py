@@ -65,6 +65,7 @@ class Mailroom:
         Raises:
             NotAllowed: It speaks in another's name.
             IdConflict: Its id was used before for something else.
+            TooBusy: It brings too much; see `Allowance.check`.
         """
         self._peers.check_sender(caller, envelope)
         if not isinstance(envelope.payload, Message):
@@ -73,6 +74,7 @@ class Mailroom:
 
         def change(tx: Transaction) -> None:
             if admission.already_seen(tx, caller, envelope, digest) is None:
+                self._peers.allowance.check(tx, caller, envelope)
                 inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now)
                 self._peers.note_contact(tx, envelope.sender)
 

@@ -1,6 +1,6 @@
 """the one door, as four rooms: node.tasks, node.arrivals, node.mail, node.peers"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lanmesh.engine.arrivals import Arrivals
 from lanmesh.engine.callers import Caller, identify
@@ -56,12 +56,13 @@ class Node:
         return self._clock.monotonic() - self._started_at
 
     def identify(self, token: str | None) -> Caller:
-        """Return who presents a token.
+        """Return who presents a token, and count that as a request.
 
         Raises:
             NotAuthenticated: There is no token, or nobody has it.
         """
-        return identify(token, self._tokens.inbound())
+        caller = identify(token, self._tokens.inbound())
+        return replace(caller, early_s=self.peers.allowance.early_s(caller))
 
     def numbers(self) -> Numbers:
         """Return how much waits here."""

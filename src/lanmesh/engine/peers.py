@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from lanmesh.engine import admission
+from lanmesh.engine.admission import Limits
+from lanmesh.engine.allowance import Allowance
 from lanmesh.engine.callers import Caller
 from lanmesh.engine.ports import Clock, Machine, PeerLink, Surroundings, Tokens
 from lanmesh.errors import MeshError, PeerNotFound
@@ -19,6 +21,7 @@ from lanmesh.store.database import Database, Transaction
 
 _ACCEPT_MODE = "accept-mode"
 _CONFIGURED_MODE = "accept-mode-configured"
+_STRICTER = (AcceptMode.AUTO, AcceptMode.MANUAL, AcceptMode.OFF)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +61,10 @@ class Peers:
         configured: Mapping[PeerId, Peer],
         with_own_token: frozenset[PeerId],
         version: str,
+        limits: Limits = Limits(),  # noqa: B008  # frozen
     ) -> None:
-        """Present this node under an identity to the configured peers."""
+        """Present this node under an identity to the configured peers, each of which may do so much."""
+        self.allowance = Allowance(configured, limits, clock)
         self._database = database
         self._clock = clock
         self._link = link
@@ -129,16 +134,19 @@ class Peers:
         await self._database.write(self._keeping(peer, body, now))
         return PeerProfile(body=body, seen_at=now)
 
-    def own_profile(self) -> Profile:
-        """Return what this node tells its peers of itself now."""
+    def own_profile(self, caller: Caller | None = None) -> Profile:
+        """Return what this node tells a caller of itself now; `None`: any."""
         read = self._database.read
+        mode = self.accept_mode(read)
+        if caller is not None and caller.peer is not None:
+            mode = self.mode_for(read, caller, caller.peer)
         return Profile(
             identity=self._identity,
             offers=self._surroundings.offers(),
             hardware=self._machine.hardware(),
             load=self._machine.load(),
             tasks=tasks.counts(read),
-            accept_mode=self.accept_mode(read),
+            accept_mode=mode,
             node_version=self._version,
         )
 
@@ -146,17 +154,44 @@ class Peers:
         """Return what the owner wants done with tasks that arrive."""
         return AcceptMode(peers.setting(tx or self._database.read, _ACCEPT_MODE) or AcceptMode.AUTO)
 
-    async def accept(self, mode: AcceptMode) -> None:
-        """Decide what is done with tasks from now on; holds until the configured mode changes."""
-        await self._database.write(lambda tx: peers.decide(tx, _ACCEPT_MODE, mode))
+    def mode_of(self, peer: str, tx: Transaction | None = None) -> AcceptMode | None:
+        """Return what the owner wants done with the tasks of one peer; `None`: the same as with all."""
+        mode = peers.setting(tx or self._database.read, f"{_ACCEPT_MODE}:{peer}")
+        return AcceptMode(mode) if mode and PeerId(peer) in self._configured else None
+
+    def mode_for(self, tx: Transaction, caller: Caller, sender: str) -> AcceptMode:
+        """Return what is done with a task of a caller.
+
+        A name that is not proven opens nothing: of its mode and the one for all, the stricter counts.
+        """
+        mode, own = self.accept_mode(tx), self.mode_of(sender, tx)
+        if own is None:
+            return mode
+        return own if caller.peer is not None else max(mode, own, key=_STRICTER.index)
+
+    async def accept(self, mode: AcceptMode, peer: str | None = None) -> None:
+        """Decide what is done with tasks from now on; holds until the configured mode changes.
+
+        Args:
+            mode: What is done.
+            peer: With the tasks of this peer; `None`: of all that have no mode of their own.
+
+        Raises:
+            PeerNotFound: There is no such peer.
+        """
+        key = _ACCEPT_MODE if peer is None else f"{_ACCEPT_MODE}:{self.configured(peer).id}"
+        await self._database.write(lambda tx: peers.decide(tx, key, mode))
 
     async def configure(self, mode: AcceptMode) -> None:
-        """Take the configured accept mode, if it is another than at the last start."""
+        """Take each configured accept mode, if it is another than at the last start."""
+        modes = {"": str(mode)}
+        modes |= {f":{peer.id}": str(peer.accept_mode or "") for peer in self._configured.values()}
 
         def change(tx: Transaction) -> None:
-            if peers.setting(tx, _CONFIGURED_MODE) != mode:
-                peers.decide(tx, _CONFIGURED_MODE, mode)
-                peers.decide(tx, _ACCEPT_MODE, mode)
+            for whose, configured in modes.items():
+                if (peers.setting(tx, _CONFIGURED_MODE + whose) or "") != configured:
+                    peers.decide(tx, _CONFIGURED_MODE + whose, configured)
+                    peers.decide(tx, _ACCEPT_MODE + whose, configured)
 
         await self._database.write(change)
 

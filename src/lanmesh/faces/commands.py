@@ -103,11 +103,13 @@ class Commands:
 
     async def accept(self, args: str) -> str:
         """Decide what is done with tasks that arrive."""
-        if args not in set(AcceptMode):
+        mode, _, peer = args.partition(" ")
+        if mode not in set(AcceptMode):
             now = self._node.peers.accept_mode()
-            return f"usage: /lan-accept <auto|manual|off>; now it is {now}"
-        await self._node.peers.accept(AcceptMode(args))
-        return f"tasks that arrive from now on: {args}"
+            return f"usage: /lan-accept <auto|manual|off> [peerId]; now it is {now}"
+        await self._node.peers.accept(AcceptMode(mode), peer.strip() or None)
+        whose = f" of {peer.strip()}" if peer.strip() else ""
+        return f"tasks{whose} that arrive from now on: {mode}"
 
     async def tasks(self, _args: str) -> str:
         """Show the latest tasks."""

@@ -155,7 +155,7 @@ class Operator:
     async def accept(self, request: Request) -> Response:
         """Decide what is done with tasks that arrive."""
         asked = await _asked(request, views.AcceptRequest)
-        await self._node.peers.accept(asked.mode)
+        await self._node.peers.accept(asked.mode, asked.peer)
         return _json(asked)
 
     def _task(self, name: str, status: int = 200) -> Response:
@@ -176,7 +176,13 @@ class Operator:
 def peer_views(node: Node) -> list[views.PeerView]:
     """Return how the configured peers are shown."""
     return [
-        views.peer_view(state.peer, state.contact, has_token=state.has_token, queued=state.queued)
+        views.peer_view(
+            state.peer,
+            state.contact,
+            has_token=state.has_token,
+            queued=state.queued,
+            accept_mode=node.peers.mode_of(state.peer.id),
+        )
         for state in node.peers.all()
     ]
 

@@ -48,8 +48,8 @@ class Rest:
 
     async def profile(self, request: Request) -> Response:
         """Tell a peer what this node is, offers and has to do."""
-        self._caller(request)
-        return json(profiles.encode(self._node.peers.own_profile()))
+        caller = self._caller(request)
+        return json(profiles.encode(self._node.peers.own_profile(caller)))
 
     async def message(self, request: Request) -> Response:
         """Take a message."""

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
+from lanmesh.model.envelope import EnvelopeType
 from lanmesh.model.ids import PeerId
+from lanmesh.model.task import AcceptMode
 
 DEFAULT_PORT = 18760
 """The mesh port of a node; a gateway's own port is 18789."""
@@ -15,6 +17,10 @@ class Peer:
     id: PeerId
     host: str
     port: int = DEFAULT_PORT
+    accept_mode: AcceptMode | None = None
+    """What is done with its tasks; `None`: what is done with those of others."""
+    may: frozenset[EnvelopeType] = frozenset({EnvelopeType.MESSAGE, EnvelopeType.TASK})
+    """What it may begin. It may always tell of what this node asked of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

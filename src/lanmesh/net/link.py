@@ -147,7 +147,8 @@ def _fault(where: str, status: int, said: bytes, retry_after_s: float | None) ->
     if isinstance(problem, Misdirected):
         return PeerUnreachable(f"{where}: {detail}", retry_after_s=retry_after_s)
     if status in _NOT_NOW:
-        return TooBusy(f"{where}: {detail}", retry_after_s=retry_after_s)
+        kind = type(problem) if isinstance(problem, TooBusy) else TooBusy
+        return kind(f"{where}: {detail}", retry_after_s=retry_after_s)
     if status in _FAULTS:
         return AnswerLost(f"{where}: {detail}", retry_after_s=retry_after_s)
     if problem is None:

@@ -117,6 +117,8 @@ class PeerView(View, kw_only=True):
     error: str | None
     queued: int
     """Envelopes that wait for it."""
+    accept_mode: AcceptMode | None = None
+    """What is done with its tasks; `null`: the same as with all."""
 
 
 class PeerProfileView(View, kw_only=True):
@@ -181,6 +183,8 @@ class AcceptRequest(View, kw_only=True):
     """The accept mode from now on."""
 
     mode: AcceptMode
+    peer: str | None = None
+    """For the tasks of this peer; `null` for all that have no mode of their own."""
 
 
 class ReadRequest(View, kw_only=True):
@@ -253,7 +257,9 @@ def message_view(mail: Mail) -> MessageView:
     )
 
 
-def peer_view(peer: Peer, contact: Contact, *, has_token: bool, queued: int) -> PeerView:
+def peer_view(
+    peer: Peer, contact: Contact, *, has_token: bool, queued: int, accept_mode: AcceptMode | None = None
+) -> PeerView:
     """Return how a peer is shown."""
     return PeerView(
         id=peer.id,
@@ -265,4 +271,5 @@ def peer_view(peer: Peer, contact: Contact, *, has_token: bool, queued: int) -> 
         failed_at=milliseconds(contact.failed_at),
         error=contact.error,
         queued=queued,
+        accept_mode=accept_mode,
     )

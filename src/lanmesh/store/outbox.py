@@ -177,6 +177,14 @@ def hasten(tx: Transaction, peer: PeerId, now: float) -> None:
     )  # fmt: skip
 
 
+def postpone(tx: Transaction, peer: PeerId, until: float) -> None:
+    """Try nothing for a peer before some time: it asked for a pause."""
+    tx.run(
+        "UPDATE outbox SET due_at = ? WHERE peer = ? AND due_at < ? AND state <> ?",
+        until, peer, until, DeliveryState.SENT,
+    )  # fmt: skip
+
+
 def peers_with_mail(tx: Transaction) -> list[PeerId]:
     """Return the peers for which something waits."""
     return [PeerId(peer) for (peer,) in tx.rows("SELECT DISTINCT peer FROM outbox WHERE due_at IS NOT NULL")]

@@ -1,6 +1,6 @@
 """peers on disk: what came of talking to each, its last profile, and what the owner decided"""
 
-from lanmesh.model.ids import PeerId
+from lanmesh.model.ids import Origin, PeerId
 from lanmesh.model.peer import Contact
 from lanmesh.store.database import Topic, Transaction
 
@@ -55,6 +55,12 @@ def profile(tx: Transaction, peer: PeerId) -> tuple[bytes, float] | None:
     """Return the profile that a peer last showed, and when; `None` if it never did."""
     row = tx.row("SELECT profile, profile_at FROM peers WHERE id = ? AND profile IS NOT NULL", peer)
     return None if row is None else (row[0], row[1])
+
+
+def stored_bytes(tx: Transaction, origin: Origin) -> int:
+    """Return how much of an origin is stored: its tasks, its messages, and that they were seen."""
+    row = tx.row("SELECT bytes FROM usage WHERE origin = ?", origin)
+    return 0 if row is None else int(row[0])
 
 
 def setting(tx: Transaction, key: str) -> str | None:

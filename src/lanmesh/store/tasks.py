@@ -206,6 +206,12 @@ def waiting(tx: Transaction) -> int:
     return int(number)
 
 
+def count_open(tx: Transaction, origin: Origin) -> int:
+    """Return how many tasks of an origin have not ended."""
+    (number,) = tx.rows("SELECT count(*) FROM tasks WHERE origin = ? AND finished_at IS NULL", origin)[0]
+    return int(number)
+
+
 def approvals(tx: Transaction) -> int:
     """Return how many tasks wait for their owner's word."""
     (number,) = tx.rows(

@@ -40,6 +40,8 @@ def test_the_rows_are_those_that_the_protocol_promises() -> None:
         "illegal-transition": (409, 5),
         "chain-refused": (409, 5),
         "too-busy": (429, 6),
+        "too-fast": (429, 6),
+        "quota-reached": (507, 6),
         "peer-unreachable": (502, 6),
         "answer-lost": (502, 6),
         "node-unreachable": (502, 6),

@@ -1,0 +1,76 @@
+"""what each caller may: which kinds of envelopes, how often, how much at a time, how much in all"""
+
+from collections.abc import Mapping
+
+from lanmesh.engine.admission import RETRY_AFTER_S, Limits
+from lanmesh.engine.callers import Caller
+from lanmesh.engine.ports import Clock
+from lanmesh.errors import NotAllowed, QuotaReached, TooBusy, TooFast
+from lanmesh.model.envelope import Envelope, EnvelopeType
+from lanmesh.model.ids import Origin, PeerId
+from lanmesh.model.peer import Peer
+from lanmesh.store import peers, tasks
+from lanmesh.store.database import Transaction
+
+_FREED_S = 600.0
+"""What a caller is told to wait until something of it may have been removed here."""
+
+
+class Allowance:
+    """Counts requests in memory, and asks the store for the rest; each origin has the same."""
+
+    def __init__(self, configured: Mapping[PeerId, Peer], limits: Limits, clock: Clock) -> None:
+        """Begin with every origin rested."""
+        self._configured = configured
+        self._limits = limits
+        self._clock = clock
+        self._paces: dict[Origin, tuple[float, float]] = {}
+        """How many requests each may make at once, and since when it is so."""
+
+    def early_s(self, caller: Caller) -> float:
+        """Count a request, and return in how many seconds there is room for it; 0: now."""
+        most = float(self._limits.requests_per_minute)
+        now = self._clock.monotonic()
+        left, since = self._paces.get(caller.origin, (most, now))
+        left = min(most, left + (now - since) * most / 60)
+        early_s = 0.0 if left >= 1 else (1 - left) * 60 / most
+        self._paces[caller.origin] = (left if early_s else left - 1, now)
+        return early_s
+
+    def check(self, tx: Transaction, caller: Caller, envelope: Envelope) -> None:
+        """Check that a caller may bring a new envelope; a repeat is never asked about.
+
+        Raises:
+            TooFast: It brings too many in a minute.
+            NotAllowed: The owner does not want this of that peer.
+            QuotaReached: As much of it is stored as may be.
+            TooBusy: As many tasks of it are open as may be.
+        """
+        check_pace(caller)
+        if envelope.type not in {EnvelopeType.MESSAGE, EnvelopeType.TASK}:
+            return
+        peer = self._configured.get(PeerId(envelope.sender))
+        if peer is not None and envelope.type not in peer.may:
+            raise NotAllowed(f"{peer.id} may not send a {envelope.type} to this node; its owner decides that")
+        if peers.stored_bytes(tx, caller.origin) >= self._limits.stored_bytes:
+            raise QuotaReached(
+                "as much of yours is stored here as may be: wait until some of it is removed",
+                retry_after_s=_FREED_S,
+            )
+        if envelope.type is EnvelopeType.TASK:
+            open_now = tasks.count_open(tx, caller.origin)
+            if open_now >= self._limits.open_tasks:
+                raise TooBusy(
+                    f"{open_now} tasks of yours are open here: no more are taken for now",
+                    retry_after_s=RETRY_AFTER_S,
+                )
+
+
+def check_pace(caller: Caller) -> None:
+    """Check that a caller keeps its pace.
+
+    Raises:
+        TooFast: It does not.
+    """
+    if caller.early_s:
+        raise TooFast("you ask more often than this node answers", retry_after_s=caller.early_s)
