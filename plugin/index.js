@@ -227,7 +227,7 @@ function tool(api, offer, session = null) {
     let answer = await ask(`/op/tools/${offer.name}`, { args, session }, offer.name === "lan_task" ? signal : undefined);
     while (waits && answer.open && answer.task && left() && !signal?.aborted) {
       attempt(() => onUpdate?.(shown(answer)));
-      const [asked, more] = [Date.now(), { task: answer.task, action: "wait", waitSeconds: left() }];
+      const [asked, more] = [Date.now(), { task: answer.task, action: "wait", waitSeconds: left(), version: answer.version }];
       const next = await ask("/op/tools/lan_task", { args: more, session }, signal);
       if (!next.lost) answer = next; // a node that is away for a while is waited for
       if (answer.open && Date.now() - asked < 250) await sleep(250);

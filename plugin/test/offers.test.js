@@ -119,20 +119,20 @@ test("lan_task_reply is offered in a task's session only and ends the turn", asy
 });
 
 const delegation = { peer: "b", task: "count" };
-const open = (text) => [200, { text, task: "t1", open: true, terminate: false }];
+const open = (text, version) => [200, { text, task: "t1", open: true, terminate: false, version }];
 
 test("lan_delegate asks on until the task is finished and reports progress", async (t) => {
   const { call, node } = await world(t, ({ url, json }) => {
-    if (url === "/op/tools/lan_delegate") return open("submitted");
+    if (url === "/op/tools/lan_delegate") return open("submitted", 2);
     const { waitSeconds, ...args } = json.args;
-    assert.deepEqual({ ...json, args }, { args: { task: "t1", action: "wait" }, session: "agent:main:main" });
+    assert.deepEqual({ ...json, args }, { args: { task: "t1", action: "wait", version: node.seen.length }, session: "agent:main:main" });
     assert.ok(waitSeconds > 470 && waitSeconds <= 480);
-    return node.seen.length < 3 ? open("half") : [200, { text: "result: 7", task: "t1", open: false }];
+    return node.seen.length < 3 ? open("half of it", 3) : [200, { text: "result: 7", task: "t1", open: false }];
   });
   const updates = [];
   const result = await call("lan_delegate", delegation, { onUpdate: ({ content }) => updates.push(content[0].text) });
   assert.equal(result.content[0].text, "result: 7");
-  assert.deepEqual(updates, ["submitted", "half"]);
+  assert.deepEqual(updates, ["submitted", "half of it"]);
   assert.deepEqual(result.details, { task: "t1", open: false });
 });
 

@@ -1,6 +1,8 @@
 """ask a running node: the library for programs and for the CLI"""
 
 import json
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -12,11 +14,12 @@ from lanmesh.errors import InvalidRequest, NodeUnreachable, TimedOut
 from lanmesh.locations import StateFolder
 from lanmesh.model.ids import quoted
 from lanmesh.model.task import AcceptMode
-from lanmesh.protocol import problems
+from lanmesh.protocol import problems, sse
 from lanmesh.protocol.views import (
     AcceptRequest,
     DelegateRequest,
     DeliveryView,
+    EventView,
     MessageView,
     PeerProfileView,
     PeerView,
@@ -28,6 +31,10 @@ from lanmesh.protocol.views import (
 )
 
 T = TypeVar("T")
+
+NO_CONTENT = 204
+LONGEST_SILENCE_S = 60.0
+"""Of a stream of events; a node says every 15 s that it still goes on."""
 
 LONGEST_WAIT_S = 50.0
 """Of one question to the node; a longer wait is many questions."""
@@ -147,6 +154,37 @@ class Client:
         wait_s = min(wait_s, LONGEST_WAIT_S)
         return await self._get(f"/op/tasks/{_segment(task)}?wait={wait_s:g}{newer}", TaskView)
 
+    async def events(self, task: str, *, after: int = 0) -> AsyncGenerator[EventView | TaskView, None]:
+        """Yield what happens to a task after one of its versions, as it happens, and last its end.
+
+        That is the finished task, whose `events` hold the last one; nothing is yielded if it was
+        finished at that version already.
+
+        Example:
+            async for news in node.events(task.id):
+                if isinstance(news, TaskView):
+                    print(news.result)
+                elif news.event == PROGRESS:
+                    print(news.detail)
+
+        Raises:
+            NodeUnreachable: The node has stopped; the next one tells on from the version of the
+                last event.
+        """
+        path = f"/op/tasks/{_segment(task)}/events"
+        timeout = aiohttp.ClientTimeout(sock_connect=5, sock_read=LONGEST_SILENCE_S)
+        reader = sse.Reader()
+        async with self._asked("GET", path, headers={"Last-Event-ID": str(after)}, timeout=timeout) as answer:
+            if answer.status == NO_CONTENT:
+                return
+            async for chunk in answer.content.iter_any():
+                for frame in reader.feed(chunk):
+                    if frame.event == "end":
+                        yield msgspec.json.decode(frame.data, type=TaskView)
+                        return
+                    yield msgspec.json.decode(frame.data, type=EventView)
+        raise NodeUnreachable(f"the node in {self._folder.path} has stopped; the task goes on with it")
+
     async def approve(self, task: str) -> TaskView:
         """Let a waiting task run."""
         return await self._call("POST", f"/op/tasks/{_segment(task)}/approve", TaskView)
@@ -171,15 +209,21 @@ class Client:
         return msgspec.json.decode(await self._request(method, path, body), type=kind)
 
     async def _request(self, method: str, path: str, body: bytes | None) -> bytes:
+        headers = {"Content-Type": "application/json"} if body is not None else {}
+        async with self._asked(method, path, data=body, headers=headers) as answer:
+            return await answer.read()
+
+    @asynccontextmanager
+    async def _asked(
+        self, method: str, path: str, **more: Any
+    ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
         if self._session is None:
             raise NodeUnreachable("use the client as `async with Client(…) as node`")
-        headers = {"Content-Type": "application/json"} if body is not None else {}
         try:
-            async with self._session.request(method, path, data=body, headers=headers) as answer:
-                said = await answer.read()
-                if answer.ok:
-                    return said
-                raise problems.decode(answer.status, said)
+            async with self._session.request(method, path, **more) as answer:
+                if not answer.ok:
+                    raise problems.decode(answer.status, await answer.read())
+                yield answer
         except TimeoutError as fault:
             raise TimedOut(f"the node in {self._folder.path} does not answer; its log says why") from fault
         except aiohttp.ClientError as fault:

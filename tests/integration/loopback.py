@@ -10,6 +10,7 @@ import msgspec
 from starlette.applications import Starlette
 
 from lanmesh.net.server import Listener, bind
+from lanmesh.protocol import sse
 from tests.fakes import BOUND_S, soon, until
 
 
@@ -60,6 +61,47 @@ class Program:
             method, path, data=data, headers={**sent, **(headers or {})}, allow_redirects=False
         ) as answer:
             return Answer(answer.status, answer.headers, await answer.read())
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, after: str | None = None, *, token: str | None = ""
+    ) -> AsyncIterator["Stream"]:
+        """Open a stream of events, from one on if its id is given."""
+        chosen = self.token if token == "" else token
+        headers = {} if chosen is None else {"Authorization": f"Bearer {chosen}"}
+        if after is not None:
+            headers["Last-Event-ID"] = after
+        async with self._session.get(
+            path, headers=headers, timeout=aiohttp.ClientTimeout(sock_read=BOUND_S)
+        ) as answer:
+            yield Stream(answer)
+
+
+class Stream:
+    """Reads a stream of events."""
+
+    def __init__(self, answer: aiohttp.ClientResponse) -> None:
+        self.answer = answer
+        self.comments = 0
+        self._reader = sse.Reader()
+        self._frames: list[sse.Frame] = []
+
+    async def next(self) -> sse.Frame | None:
+        """Return the next event; `None` if the stream has ended."""
+        while not self._frames:
+            chunk = await soon(self.answer.content.readany())
+            if not chunk:
+                return None
+            self.comments += chunk.count(sse.KEEP_ALIVE)
+            self._frames = self._reader.feed(chunk)
+        return self._frames.pop(0)
+
+    async def rest(self) -> list[sse.Frame]:
+        """Return all that comes until the stream has ended."""
+        frames = []
+        while (frame := await self.next()) is not None:
+            frames.append(frame)
+        return frames
 
 
 @asynccontextmanager

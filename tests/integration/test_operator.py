@@ -31,6 +31,7 @@ ROUTES = [
     ("GET", "/op/tasks"),
     ("POST", "/op/tasks"),
     ("GET", "/op/tasks/t-1"),
+    ("GET", "/op/tasks/t-1/events"),
     ("POST", "/op/tasks/t-1/approve"),
     ("POST", "/op/tasks/t-1/deny"),
     ("PUT", "/op/accept"),

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from lanmesh.engine.progress import GATHER_S, MOST_BYTES
+from lanmesh.model.history import PROGRESS
 from lanmesh.model.task import Task, TaskState
 from lanmesh.store import tasks
 from tests.fakes import FakeExecutor, Mesh, NodeUnderTest, a_task, settle, soon, until
@@ -31,7 +32,7 @@ async def say(mesh: Mesh, node: NodeUnderTest, *lines: str) -> None:
 
 def words(node: NodeUnderTest, name: str = "t-1") -> list[str]:
     """Return what is kept of what a task's runs have said."""
-    return [event.detail for event in node.node.tasks.find(name).events if event.event == tasks.PROGRESS]
+    return [event.detail for event in node.node.tasks.find(name).events if event.event == PROGRESS]
 
 
 async def test_what_a_run_says_is_kept_and_leaves_its_state(mesh: Mesh) -> None:
@@ -195,7 +196,18 @@ async def test_words_reach_the_asker_while_somebody_waits_there(mesh: Mesh) -> N
 
     assert (await soon(again)).progress == "half of it"
     assert words(a, task.local_id) == ["half of it"]
-    assert a.history(task.local_id)[-1] == tasks.PROGRESS
+    assert a.history(task.local_id)[-1] == PROGRESS
+
+
+async def test_words_that_were_said_before_somebody_waited_reach_the_asker_too(mesh: Mesh) -> None:
+    a, b, task = await asked(mesh)
+    await say(mesh, b, "half of it")
+    assert a.task(task.local_id).progress is None
+
+    await soon(_start(a, a.task(task.local_id)))
+
+    assert a.task(task.local_id).progress == "half of it"
+    assert a.history(task.local_id)[-2:] == ["report", PROGRESS]
 
 
 async def test_the_asker_keeps_no_words_of_a_task_that_has_ended(mesh: Mesh) -> None:

@@ -1,8 +1,10 @@
 """lanmesh delegate, tasks, task, approve, deny, accept: work for peers and from them"""
 
+import asyncio
 import os
 import sys
 import time
+from contextlib import aclosing, suppress
 from typing import Annotated
 
 import typer
@@ -10,6 +12,7 @@ import typer
 from lanmesh.cli.node import ask, owner_only
 from lanmesh.cli.terminal import (
     JsonFlag,
+    Live,
     ago,
     first_line,
     plain,
@@ -21,6 +24,7 @@ from lanmesh.cli.terminal import (
 )
 from lanmesh.client import Client
 from lanmesh.errors import TimedOut
+from lanmesh.model.history import PROGRESS
 from lanmesh.model.task import FINAL, AcceptMode, TaskState
 from lanmesh.protocol.views import EventView, TaskView
 
@@ -51,17 +55,15 @@ def delegate(
         asked = await node.delegate(
             peer, words, timeout_s=timeout, parent=os.environ.get("LANMESH_TASK_ID") or None
         )
-        return asked if wait is None else await _follow(node, asked, wait, quiet=json)
+        return asked if wait is None else await _follow(node, asked.id, wait, quiet=json)
 
     task = ask(work)
-    if json:
-        show_json(task)
-    elif wait is None:
-        print(f"{task.id}  {task.state}; lanmesh task {task.id[:8]} tells more")
-    elif task.state == TaskState.COMPLETED:
-        show_text(task.result or "")
     if wait is not None:
-        _end(task, wait)
+        _show_end(task, wait, json=json)
+    elif json:
+        show_json(task)
+    else:
+        print(f"{task.id}  {task.state}; lanmesh task {task.id[:8]} tells more")
 
 
 def tasks(
@@ -92,8 +94,21 @@ def tasks(
         print("no tasks yet")
 
 
-def task(task: Id, json: JsonFlag = False) -> None:
-    """Show all about a task."""
+def task(
+    task: Id,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Tell what happens until its end, then print the result.")
+    ] = False,
+    json: JsonFlag = False,
+) -> None:
+    """Show all about a task.
+
+    With --follow, what happens is told on standard error, progress too, and the result printed; the
+    exit status is 0 for a result, 1 for a task that failed or was rejected.
+    """
+    if follow:
+        _show_end(ask(lambda node: _follow(node, task, None, quiet=json)), json=json)
+        return
     view = ask(lambda node: node.task(task))
     if json:
         show_json(view)
@@ -111,6 +126,8 @@ def task(task: Id, json: JsonFlag = False) -> None:
         facts.append(("came through", " > ".join(view.path)))
     if view.error is not None:
         facts.append(("error", f"{view.error.code}: {view.error.detail}"))
+    if view.progress is not None:
+        facts.append(("progress", first_line(view.progress.split("\n")[-1], 200)))
     show_facts([*facts, ("task's text", first_line(view.description, 200))])
     print()
     for event in view.events:
@@ -148,22 +165,28 @@ def accept(
         print(f"tasks{'' if peer is None else f' of {plain(peer)}'} that arrive from now on: {chosen}")
 
 
-async def _follow(node: Client, task: TaskView, wait_s: float, *, quiet: bool) -> TaskView:
-    """Wait for a task, and tell what happens to it meanwhile."""
-    deadline = time.monotonic() + wait_s
-    told = 0
-    while True:
-        for event in task.events[told:]:
-            if not quiet:
-                print(_line(event), file=sys.stderr)
-        told = len(task.events)
-        left_s = deadline - time.monotonic()
-        if task.state in FINAL or left_s <= 0:
-            return task
-        task = await node.watch(task.id, wait_s=left_s, version=task.version)
+async def _follow(node: Client, task: str, wait_s: float | None, *, quiet: bool) -> TaskView:
+    """Wait for a task, and tell what happens to it meanwhile; return it as it is then."""
+    with Live(quiet=quiet) as live, suppress(TimeoutError):
+        async with asyncio.timeout(wait_s), aclosing(node.events(task)) as events:
+            async for news in events:
+                last = isinstance(news, TaskView)
+                for event in news.events if isinstance(news, TaskView) else [news]:
+                    if event.event == PROGRESS:
+                        live.words(event.detail, _when(event))
+                    else:
+                        live.line(_line(event))
+                if last:
+                    break
+    return await node.task(task)
 
 
-def _end(task: TaskView, wait_s: float) -> None:
+def _show_end(task: TaskView, wait_s: float = 0.0, *, json: bool) -> None:
+    """Print what came of a task, and end the command with the status for it."""
+    if json:
+        show_json(task)
+    elif task.state == TaskState.COMPLETED:
+        show_text(task.result or "")
     if task.state not in FINAL:
         raise TimedOut(
             f"task {task.id[:8]} is {_state(task)} after {wait_s:g} s, and goes on; "
@@ -189,6 +212,9 @@ def _state(task: TaskView) -> str:
 
 
 def _line(event: EventView) -> str:
+    return f"{_when(event)}  {event.event:<18} {event.state:<10} {plain(event.detail)}".rstrip()
+
+
+def _when(event: EventView) -> str:
     at = time.strftime("%H:%M:%S", time.localtime((event.at or 0) / 1000))
-    fraction = f"{(event.at or 0) % 1000:03d}"
-    return f"{at}.{fraction}  {event.event:<18} {event.state:<10} {plain(event.detail)}".rstrip()
+    return f"{at}.{(event.at or 0) % 1000:03d}"

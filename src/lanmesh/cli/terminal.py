@@ -4,13 +4,17 @@ import sys
 import time
 import unicodedata
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
 
 from lanmesh.errors import InvalidRequest, MeshError
 from lanmesh.protocol import problems
+
+if TYPE_CHECKING:
+    from rich.status import Status
+    from rich.text import Text
 
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 
@@ -51,6 +55,56 @@ def show_text(text: str) -> None:
     if sys.stdout.isatty():
         text = "\n".join(plain(line) for line in text.split("\n"))
     print(text)
+
+
+class Live:
+    """What happens, told on standard error: line by line, and on a terminal the latest words in place.
+
+    With `quiet`, nothing is told.
+    """
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        """Begin with nothing."""
+        self._quiet = quiet
+        self._status: Status | None = None
+
+    def __enter__(self) -> "Live":
+        """Begin to tell."""
+        if not self._quiet and sys.stderr is not None and sys.stderr.isatty():
+            from rich.console import Console  # noqa: PLC0415  # as in show_table
+
+            self._status = Console(stderr=True).status("")
+            self._status.start()
+        return self
+
+    def __exit__(self, *_why: object) -> None:
+        """Take away what stands in place."""
+        if self._status is not None:
+            self._status.stop()
+
+    def line(self, text: str) -> None:
+        """Tell something that stays to be seen."""
+        if self._quiet:
+            return
+        if self._status is None:
+            print(plain(text), file=sys.stderr, flush=True)
+        else:
+            self._status.console.print(_cropped(text), soft_wrap=True)
+
+    def words(self, text: str, beside: str) -> None:
+        """Tell the latest words of a run: on a terminal the last line of them, in place of earlier ones."""
+        lines = [line for line in text.splitlines() if line.strip()]
+        if self._status is None:
+            for line in lines:
+                self.line(f"{beside}  {line}")
+        elif lines:
+            self._status.update(_cropped(lines[-1]))
+
+
+def _cropped(text: str) -> "Text":
+    from rich.text import Text  # noqa: PLC0415  # as in show_table
+
+    return Text(plain(text), no_wrap=True, overflow="ellipsis")
 
 
 def show_error(fault: MeshError, *, as_json: bool) -> None:

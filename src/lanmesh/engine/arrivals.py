@@ -1,6 +1,7 @@
 """the room of arrivals: what callers from the network bring, and may ask of it later"""
 
 import hmac
+from collections.abc import AsyncGenerator
 
 from lanmesh.engine import admission, reports
 from lanmesh.engine.admission import Limits
@@ -8,7 +9,7 @@ from lanmesh.engine.allowance import check_pace
 from lanmesh.engine.callers import Caller
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Clock, Random
-from lanmesh.engine.watching import Watching
+from lanmesh.engine.watching import News, Watching
 from lanmesh.errors import InvalidRequest, NotAllowed, TaskNotFound
 from lanmesh.model import ids
 from lanmesh.model.envelope import Envelope, TaskRequest
@@ -130,13 +131,28 @@ class Arrivals:
             TaskNotFound: This caller sent no such task.
         """
         check_pace(caller)
+        task = self._sent_by(caller, identifier)
+        return (await self._watching.until(task, wait_s, version)).report()
+
+    def events(self, caller: Caller, identifier: str, after: int) -> AsyncGenerator[News, None] | None:
+        """Return what happens to a task that a caller sent; see `Watching.follow`.
+
+        Raises:
+            TaskNotFound: This caller sent no such task.
+            InvalidRequest: The task has not come to that version.
+            TooBusy: The caller follows as many tasks as it may.
+        """
+        check_pace(caller)
+        return self._watching.follow(self._sent_by(caller, identifier), after, caller.origin)
+
+    def _sent_by(self, caller: Caller, identifier: str) -> Task:
         task = tasks.of_origin(self._database.read, caller.origin, identifier)
         if task is None and caller.peer is not None:
             earlier = tasks.of_origin(self._database.read, SHARED, identifier)
             task = earlier if earlier is not None and earlier.peer == caller.peer else None
         if task is None:
             raise TaskNotFound(f"no task {ids.quoted(identifier)} of yours on this node")
-        return (await self._watching.until(task, wait_s, version)).report()
+        return task
 
 
 def _check_doer(caller: Caller, reply_key: str | None, task: Task) -> None:

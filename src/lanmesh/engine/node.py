@@ -8,6 +8,7 @@ from lanmesh.engine.mail import Mailroom
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Clock, Tokens
 from lanmesh.engine.tasks import Tasks
+from lanmesh.errors import NotAuthenticated
 from lanmesh.store import inbox, outbox, tasks
 from lanmesh.store.database import Database
 
@@ -63,6 +64,13 @@ class Node:
         """
         caller = identify(token, self._tokens.inbound())
         return replace(caller, early_s=self.peers.allowance.early_s(caller))
+
+    def still_knows(self, caller: Caller, token: str | None) -> bool:
+        """Return whether a token still shows that it is this caller; that counts as no request."""
+        try:
+            return identify(token, self._tokens.inbound()).origin == caller.origin
+        except NotAuthenticated:
+            return False
 
     def numbers(self) -> Numbers:
         """Return how much waits here."""

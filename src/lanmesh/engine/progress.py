@@ -6,6 +6,7 @@ from contextlib import suppress
 
 from lanmesh.engine.ports import Clock, Progress
 from lanmesh.errors import StorageFailed, TaskNotFound
+from lanmesh.model.history import PROGRESS
 from lanmesh.model.ids import LocalId
 from lanmesh.model.task import Claim, Task
 from lanmesh.store import tasks
@@ -62,7 +63,7 @@ class Gatherer:
                     task = tasks.get(tx, local_id)
                     if task.claim == claim:  # else the run has ended, or was overtaken
                         latest = _bounded(text)
-                        tasks.save(tx, task.told(latest), tasks.PROGRESS, now, latest)
+                        tasks.save(tx, task.told(latest), PROGRESS, now, latest)
 
         return change
 

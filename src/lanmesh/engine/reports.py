@@ -1,6 +1,7 @@
 """what is known here of a task that a peer was asked for"""
 
 from lanmesh.model.delivery import TRANSITIONS, DeliveryEvent
+from lanmesh.model.history import PROGRESS
 from lanmesh.model.task import Outcome, Task, TaskReport
 from lanmesh.store import outbox, tasks
 from lanmesh.store.database import Transaction
@@ -20,10 +21,12 @@ def record(tx: Transaction, task: Task, report: TaskReport, now: float) -> Task:
         return task
     if task.assumed:
         tasks.unread(tx, task.local_id)
-    if after.progress is not None and after.progress != task.progress and _same_but_words(task, after):
-        tasks.save(tx, after, tasks.PROGRESS, now, after.progress)
-    else:
+    words = None if after.progress == task.progress else after.progress
+    if words is None or not _same_but_words(task, after):
         tasks.save(tx, after, "report", now, _sentence(task.peer, after))
+        after = after if words is None else after.told(words)
+    if words is not None:
+        tasks.save(tx, after, PROGRESS, now, words)
     return after
 
 

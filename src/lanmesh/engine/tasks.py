@@ -1,7 +1,8 @@
 """the room of tasks: delegate, watch, decide"""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from lanmesh.engine import admission
@@ -9,11 +10,12 @@ from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Clock, Random
 from lanmesh.engine.pull import Pull
-from lanmesh.engine.watching import Watching
+from lanmesh.engine.watching import News, Watching
 from lanmesh.errors import IllegalTransition, InvalidRequest, TaskNotFound
 from lanmesh.model import ids
 from lanmesh.model.delivery import TTL_S, Delivery
 from lanmesh.model.envelope import Envelope, TaskRequest
+from lanmesh.model.history import Event
 from lanmesh.model.ids import SELF, PeerId, WireId
 from lanmesh.model.task import (
     DEFAULT_TIMEOUT_S,
@@ -37,7 +39,7 @@ class TaskHistory:
 
     task: Task
     delivery: Delivery | None
-    events: list[tasks.Event]
+    events: list[Event]
 
 
 class Tasks:
@@ -157,6 +159,30 @@ class Tasks:
             task = await self._watching.until(task, wait_s, version)
             pulling.cancel()
         return task
+
+    def events(self, name: str, after: int) -> AsyncGenerator[News, None] | None:
+        """Return what happens to a task, from one of its versions on; see `Watching.follow`.
+
+        As with `watch`, the peer that was asked is asked how the task fares, meanwhile.
+
+        Raises:
+            TaskNotFound: There is none.
+            InvalidRequest: There are several, or it has not come to that version.
+            TooBusy: As many tasks are followed as may be.
+        """
+        task = tasks.named(self._database.read, name)
+        news = self._watching.follow(task, after, SELF)
+        return self._pulled(task, news) if news is not None and task.asked and not task.final else news
+
+    async def _pulled(self, task: Task, news: AsyncGenerator[News, None]) -> AsyncGenerator[News, None]:
+        async with asyncio.TaskGroup() as group:
+            pulling = group.create_task(self._pull.follow(task))
+            try:
+                async with aclosing(news):
+                    async for each in news:
+                        yield each
+            finally:
+                pulling.cancel()
 
     async def approve(self, name: str) -> Task:
         """Let a task that waits for its owner's word run.

@@ -1,10 +1,36 @@
 """wait for what becomes of a task, until this node stops"""
 
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from dataclasses import dataclass
+
 from lanmesh.engine.events import Events, heard
 from lanmesh.engine.ports import Clock
+from lanmesh.errors import InvalidRequest, TaskNotFound, TooBusy
+from lanmesh.model.history import Event
+from lanmesh.model.ids import Origin, short
 from lanmesh.model.task import Task
 from lanmesh.store import tasks
 from lanmesh.store.database import Change, Database, Topic
+
+QUIET_S = 15.0
+"""After so much silence a stream tells that it still goes on: proxies close what seems dead."""
+
+MOST_STREAMS = 100
+"""That one caller may have open at a time."""
+
+_BATCH = 100
+"""Events that are in memory at a time, for a reader that is slow."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class News:
+    """What has happened to a task since the last news; nothing, if time has passed."""
+
+    events: list[Event]
+    end: Task | None = None
+    """The task, if the last of these events has ended it; nothing follows then."""
 
 
 class Watching:
@@ -16,6 +42,7 @@ class Watching:
         self._events = events
         self._clock = clock
         self._stopping = False
+        self._streams: Counter[Origin] = Counter()
 
     def stop(self) -> None:
         """End all waits: each returns its task as it is."""
@@ -34,3 +61,42 @@ class Watching:
                 if task.final or newer or self._stopping or left_s <= 0:
                     return task
                 await heard(self._clock, changed, left_s)
+
+    def follow(self, task: Task, after: int, caller: Origin) -> AsyncGenerator[News, None] | None:
+        """Return what has happened to a task after one of its versions, and what happens to it from now on.
+
+        Of a run's words, those are told that are kept. `None` if nothing can follow that version.
+
+        Raises:
+            InvalidRequest: The task has not come to that version.
+            TooBusy: The caller follows as many tasks as it may.
+        """
+        if after > task.version:
+            raise InvalidRequest(
+                f"the latest event of task {short(task.local_id)} is {task.version}: there is no {after} yet"
+            )
+        if task.final and after == task.version:
+            return None
+        if self._streams[caller] >= MOST_STREAMS:
+            raise TooBusy(f"at most {MOST_STREAMS} streams of events may be open: close one", retry_after_s=5)
+        return self._told(task, after, caller)
+
+    async def _told(self, task: Task, after: int, caller: Origin) -> AsyncGenerator[News, None]:
+        self._streams[caller] += 1
+        try:
+            with (
+                self._events.watch(Change(Topic.TASK, task.local_id), Change(Topic.STOPPING)) as changed,
+                suppress(TaskNotFound),  # it was so old that it is gone
+            ):
+                while not self._stopping:
+                    changed.clear()
+                    found = tasks.events(self._database.read, task.local_id, after=after, most=_BATCH)
+                    after = found[-1].version if found else after
+                    task = tasks.get(self._database.read, task.local_id)
+                    if task.final and after >= task.version:
+                        yield News(events=found, end=task)
+                        return
+                    if found or not await heard(self._clock, changed, QUIET_S):
+                        yield News(events=found)
+        finally:
+            self._streams[caller] -= 1

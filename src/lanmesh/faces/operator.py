@@ -1,6 +1,7 @@
 """the local face, /op/*: for the CLI and programs of the owner"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from typing import TypeVar
 
 import msgspec
@@ -8,11 +9,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lanmesh.engine.node import Node
+from lanmesh.engine.watching import News
 from lanmesh.errors import InvalidRequest
-from lanmesh.faces.http import Route, body_of, json, wait_of, whole_number
+from lanmesh.faces.http import LAST_EVENT_ID, EventStream, Route, body_of, json, wait_of, whole_number
+from lanmesh.model.history import Event
 from lanmesh.model.task import DEFAULT_TIMEOUT_S, TaskState
-from lanmesh.protocol import profiles, views
-from lanmesh.protocol.codec import milliseconds
+from lanmesh.protocol import profiles, sse, views
+from lanmesh.protocol.codec import encode, milliseconds
 from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.views import SettingView, StatusView
 
@@ -57,6 +60,7 @@ class Operator:
             Route("GET", "/op/tasks", self.tasks),
             Route("POST", "/op/tasks", self.delegate),
             Route("GET", "/op/tasks/{task}", self.task),
+            Route("GET", "/op/tasks/{task}/events", self.events),
             Route("POST", "/op/tasks/{task}/approve", self.approve),
             Route("POST", "/op/tasks/{task}/deny", self.deny),
             Route("PUT", "/op/accept", self.accept),
@@ -144,6 +148,12 @@ class Operator:
             name = task.local_id
         return self._task(name)
 
+    async def events(self, request: Request) -> Response:
+        """Tell what happens to a task, as it happens, until its end."""
+        after = whole_number(request.headers, LAST_EVENT_ID) or 0
+        news = self._node.tasks.events(request.path_params["task"], after)
+        return Response(status_code=204) if news is None else EventStream(_frames(news))
+
     async def approve(self, request: Request) -> Response:
         """Let a waiting task run."""
         return self._task((await self._node.tasks.approve(request.path_params["task"])).local_id)
@@ -160,17 +170,32 @@ class Operator:
 
     def _task(self, name: str, status: int = 200) -> Response:
         found = self._node.tasks.find(name)
-        events = [
-            views.EventView(
-                version=event.version,
-                at=milliseconds(event.at),
-                event=event.event,
-                state=event.state,
-                detail=event.detail,
-            )
-            for event in found.events
-        ]
+        events = [_event_view(event) for event in found.events]
         return _json(views.task_view(found.task, found.delivery, events), status)
+
+
+async def _frames(news: AsyncGenerator[News, None]) -> AsyncGenerator[bytes, None]:
+    async with aclosing(news):
+        async for some in news:
+            happened = some.events if some.end is None else some.events[:-1]
+            frames = b"".join(
+                sse.encode(sse.Frame(event.kind, encode(_event_view(event)), event.version))
+                for event in happened
+            )
+            if some.end is not None:
+                view = views.task_view(some.end, events=[_event_view(some.events[-1])])
+                frames += sse.encode(sse.Frame("end", encode(view), view.version))
+            yield frames or sse.KEEP_ALIVE
+
+
+def _event_view(event: Event) -> views.EventView:
+    return views.EventView(
+        version=event.version,
+        at=milliseconds(event.at),
+        event=event.event,
+        state=event.state,
+        detail=event.detail,
+    )
 
 
 def peer_views(node: Node) -> list[views.PeerView]:

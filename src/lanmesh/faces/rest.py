@@ -1,16 +1,21 @@
 """the REST face, /lan/*"""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
 from starlette.requests import Request
 from starlette.responses import Response
 
 from lanmesh.engine.callers import Caller
 from lanmesh.engine.node import Node
+from lanmesh.engine.watching import News
 from lanmesh.errors import InvalidRequest, NotAuthenticated
-from lanmesh.faces.http import Route, bearer, body_of, json, wait_of, whole_number
+from lanmesh.faces.http import LAST_EVENT_ID, EventStream, Route, bearer, body_of, json, wait_of, whole_number
 from lanmesh.model.envelope import Envelope, EnvelopeType, TaskRequest
-from lanmesh.model.task import FINAL
-from lanmesh.protocol import codec, profiles
-from lanmesh.protocol.codec import Health, Stored, Whoami
+from lanmesh.model.history import PROGRESS, Event
+from lanmesh.model.task import FINAL, TaskState
+from lanmesh.protocol import codec, profiles, sse
+from lanmesh.protocol.codec import Happening, Health, Stored, Whoami
 
 
 class Rest:
@@ -30,6 +35,7 @@ class Rest:
             Route("POST", "/lan/task", self.task),
             Route("POST", "/lan/result", self.result),
             Route("GET", "/lan/task/{id}", self.report),
+            Route("GET", "/lan/task/{id}/events", self.events),
         ]
 
     async def health(self, _request: Request) -> Response:
@@ -84,6 +90,27 @@ class Rest:
         )
         return json(codec.encode_report(report))
 
+    async def events(self, request: Request) -> Response:
+        """Tell what happens to a task of the caller's, as it happens, until its end."""
+        caller = self._caller(request)
+        after = whole_number(request.headers, LAST_EVENT_ID) or 0
+        news = self._node.arrivals.events(caller, request.path_params["id"], after)
+        return Response(status_code=204) if news is None else EventStream(self._frames(request, caller, news))
+
+    async def _frames(
+        self, request: Request, caller: Caller, news: AsyncGenerator[News, None]
+    ) -> AsyncGenerator[bytes, None]:
+        async with aclosing(news):
+            async for some in news:
+                if not self._node.still_knows(caller, bearer(request)):
+                    return  # its token was taken back meanwhile
+                happened = some.events if some.end is None else some.events[:-1]
+                frames = b"".join(sse.encode(_frame(event)) for event in happened)
+                if some.end is not None:
+                    report = codec.encode_report(some.end.report())
+                    frames += sse.encode(sse.Frame("end", report, some.end.version))
+                yield frames or sse.KEEP_ALIVE
+
     def _caller(self, request: Request) -> Caller:
         return self._node.identify(bearer(request))
 
@@ -93,3 +120,13 @@ class Rest:
         if envelope.type is not kind:
             raise InvalidRequest(f"a {envelope.type} envelope does not belong to {request.url.path}")
         return caller, envelope, digest
+
+
+def _frame(event: Event) -> sse.Frame:
+    happening = Happening(
+        version=event.version,
+        at=codec.milliseconds(event.at),
+        state=TaskState(event.state),
+        progress=event.detail if event.kind == PROGRESS else None,
+    )
+    return sse.Frame(event.kind, codec.encode(happening), event.version)

@@ -64,6 +64,8 @@ class _Task(_Args, kw_only=True):
     task: str
     action: Annotated[str, Meta(pattern="^(status|wait)$")] = "status"
     wait_seconds: Annotated[float, Meta(ge=0)] = _HOLD_S
+    version: Annotated[int, Meta(ge=0)] | None = None
+    """What the caller has seen of the task; the plugin says it, so that it misses nothing."""
 
 
 class _Reply(_Args, kw_only=True):
@@ -78,6 +80,8 @@ class Answer(msgspec.Struct, kw_only=True):
     """The task that it is about."""
     open: bool = False
     """Whether that task is not finished yet, so that asking again may tell more."""
+    version: int | None = None
+    """Of that task, as it is told here."""
     terminate: bool = False
     """Whether the model's turn has nothing more to do."""
 
@@ -154,8 +158,9 @@ class Tools:
         """Tell how a task fares; with `wait`, once there is something new."""
         task = self._node.tasks.find(args.task).task
         if args.action == "wait":
+            seen = task.version if args.version is None else args.version
             task = await self._node.tasks.watch(
-                task.local_id, wait_s=min(args.wait_seconds, _HOLD_S), version=task.version
+                task.local_id, wait_s=min(args.wait_seconds, _HOLD_S), version=seen
             )
         return self._told(task)
 
@@ -169,7 +174,7 @@ class Tools:
 
     def _told(self, task: Task) -> Answer:
         if not task.final:
-            return Answer(text=_progress(task), task=task.local_id, open=True)
+            return Answer(text=_progress(task), task=task.local_id, open=True, version=task.version)
         if task.error is not None:
             text = (
                 f"Task {short(task.local_id)} at {task.peer} is {task.state}: {one_line(task.error.detail)}"
@@ -205,7 +210,12 @@ def _progress(task: Task) -> str:
     what = f"Task {short(task.local_id)} for {task.peer} is {task.state}"
     if task.waiting_for is not None:
         return f"{what}: it waits for {task.waiting_for} by its owner there."
-    return f"{what}. It goes on without you; lan_task tells how it fares."
+    goes_on = f"{what}. It goes on without you; lan_task tells how it fares."
+    if task.progress is None:
+        return goes_on
+    return (
+        f"{goes_on} Its latest words:\n{fenced(task.progress, peer=task.peer, proven=True, what='progress')}"
+    )
 
 
 def _message(mail: Mail) -> str:

@@ -100,6 +100,17 @@ class _Report(_Sparse, kw_only=True):
     finished_at: Annotated[int, Meta(ge=0, le=2**53)] | None = None
 
 
+class Happening(_Sparse, kw_only=True):
+    """One thing that happened to a task, as its stream of events tells it."""
+
+    version: int
+    """Of the task from then on; also the `id` of the event."""
+    at: int | None
+    state: TaskState
+    progress: str | None = None
+    """What its run has said; the state is as it was."""
+
+
 class Health(Wire, kw_only=True):
     """What a node tells anyone; nothing of it is private."""
 
@@ -287,7 +298,7 @@ def _task_report(wire: _Report) -> TaskReport:
         waiting_for=wire.waiting_for,
         version=wire.version,
         attempt=wire.attempt,
-        progress=None if wire.progress is None else wire.progress[-_LONGEST_PROGRESS:],
+        progress=wire.progress[-_LONGEST_PROGRESS:] if wire.progress and wire.progress.strip() else None,
         result=wire.result,
         truncated=wire.truncated,
         error=None if error is None else TaskError(code=error.code, detail=error.detail),

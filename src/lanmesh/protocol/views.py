@@ -74,6 +74,8 @@ class TaskView(View, kw_only=True):
     """Milliseconds that a run may take."""
     attempt: int
     version: int
+    progress: str | None
+    """The latest words of the run that goes on."""
     root_id: str
     parent: str | None
     path: list[str]
@@ -228,6 +230,7 @@ def task_view(
         timeout=round(task.timeout_s * 1000),
         attempt=task.attempt,
         version=task.version,
+        progress=task.progress,
         root_id=task.chain.root_id,
         parent=task.parent,
         path=list(task.chain.path),

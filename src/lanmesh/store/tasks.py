@@ -1,10 +1,10 @@
 """tasks on disk, with everything that ever happened to each"""
 
-from dataclasses import dataclass
 from typing import Any
 
 from lanmesh.errors import InvalidRequest, TaskNotFound
 from lanmesh.model import ids
+from lanmesh.model.history import PROGRESS, Event
 from lanmesh.model.ids import SELF, LocalId, Origin, PeerId, WireId
 from lanmesh.model.profile import TaskCounts
 from lanmesh.model.task import Chain, Task, TaskError, TaskMode, TaskState, WaitingFor
@@ -29,9 +29,6 @@ _CHANGING = (
 )  # fmt: skip
 _UPDATE = f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in _CHANGING)} WHERE local_id = ?"  # noqa: S608
 
-PROGRESS = "progress"
-"""The event of words that a run has said; it leaves the state as it is."""
-
 MOST_WORDS = 50
 MOST_WORDS_BYTES = 64_000
 """Kept of a task's events of progress: the latest."""
@@ -39,17 +36,6 @@ MOST_WORDS_BYTES = 64_000
 _LONGEST_NAME = 128
 _SHORTEST_NAME = 4
 """Characters of a local id that must at least be given."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
-    """One thing that happened to a task."""
-
-    version: int
-    at: float
-    event: str
-    state: str
-    detail: str
 
 
 def insert(tx: Transaction, task: Task, detail: str = "") -> None:
@@ -237,12 +223,13 @@ def counts(tx: Transaction) -> TaskCounts:
     )
 
 
-def events(tx: Transaction, local_id: LocalId) -> list[Event]:
-    """Return everything that happened to a task, in order."""
+def events(tx: Transaction, local_id: LocalId, *, after: int = 0, most: int = -1) -> list[Event]:
+    """Return everything that happened to a task after one of its versions, in order, or the first of it."""
     rows = tx.rows(
-        "SELECT version, at, event, state, detail FROM task_events WHERE local_id = ? ORDER BY seq",
-        local_id,
-    )
+        "SELECT version, at, event, state, detail FROM task_events WHERE local_id = ? AND version > ? "
+        "ORDER BY seq LIMIT ?",
+        local_id, after, most,
+    )  # fmt: skip
     return [
         Event(version=version, at=at, event=event, state=state, detail=detail)
         for version, at, event, state, detail in rows

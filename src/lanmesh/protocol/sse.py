@@ -1,0 +1,49 @@
+"""server-sent events (WHATWG HTML, section 9.2): how they are written, and read as they come"""
+
+from typing import NamedTuple
+
+KEEP_ALIVE = b":\n\n"
+"""A comment: it says that the stream still goes on."""
+
+MEDIA_TYPE = "text/event-stream"
+
+
+class Frame(NamedTuple):
+    """One event of a stream."""
+
+    event: str
+    data: bytes
+    id: int
+
+
+def encode(frame: Frame) -> bytes:
+    """Return an event as it stands in a stream; its data is one line, as JSON of ours is."""
+    return b"event: %b\nid: %d\ndata: %b\n\n" % (frame.event.encode(), frame.id, frame.data)
+
+
+class Reader:
+    """Puts the events of a stream of `encode` together again, however the stream is cut."""
+
+    def __init__(self) -> None:
+        """Begin at the beginning of a stream."""
+        self._rest = b""
+
+    def feed(self, chunk: bytes) -> list[Frame]:
+        """Return the events that are complete with this chunk; comments are none."""
+        # Only what is new may end an event: what was there before is not looked through again.
+        seen = max(0, len(self._rest) - 1)
+        text = self._rest + chunk
+        end = text.rfind(b"\n\n", seen)
+        if end < 0:
+            self._rest = text
+            return []
+        self._rest = text[end + 2 :]
+        return [frame for block in text[:end].split(b"\n\n") if (frame := _frame(block))]
+
+
+def _frame(block: bytes) -> Frame | None:
+    lines = (line.partition(b":") for line in block.split(b"\n"))
+    fields = {name: value.removeprefix(b" ") for name, _, value in lines}
+    if b"data" not in fields:
+        return None
+    return Frame(fields.get(b"event", b"message").decode(), fields[b"data"], int(fields.get(b"id", b"0")))

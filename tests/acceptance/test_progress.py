@@ -1,0 +1,175 @@
+"""Progress between real nodes: the asker sees it while the program still runs."""
+
+import contextlib
+import http.client
+import json
+import os
+import shlex
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.acceptance.mesh import Mesh
+from tests.acceptance.node_process import ANSWER_S, LANMESH, NodeProcess, envelope, until
+
+Pair = tuple[NodeProcess, NodeProcess]
+PATIENCE_S = 30.0
+
+
+def slow(folder: Path) -> str:
+    """Return a script that says something, then waits until the test lets it go on."""
+    go = shlex.quote(str(folder / "go"))
+    return f"echo half of it >&2; until [ -e {go} ]; do sleep 0.05; done; echo all of it"
+
+
+@contextmanager
+def events_of(port: int, path: str, token: str, after: int | None = None) -> Iterator[Iterator[Any]]:
+    """Read a stream of events: name, id and data of each."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)
+    headers = {"Authorization": f"Bearer {token}"}
+    if after is not None:
+        headers["Last-Event-ID"] = str(after)
+    try:
+        connection.request("GET", path, headers=headers)
+        answer = connection.getresponse()
+        assert answer.status == 200
+        yield _events(answer)
+    finally:
+        connection.close()
+
+
+def _events(answer: http.client.HTTPResponse) -> Iterator[Any]:
+    fields: dict[str, str] = {}
+    while line := answer.readline().decode():
+        name, _, value = line.rstrip("\n").partition(": ")
+        if line != "\n":
+            fields[name] = value
+        elif "data" in fields:
+            yield fields["event"], int(fields["id"]), json.loads(fields["data"])
+            fields = {}
+
+
+def seen_until(events: Iterator[Any], name: str) -> list[Any]:
+    """Return what comes, up to the first event of that name."""
+    seen = []
+    for event in events:
+        seen.append(event)
+        if event[0] == name:
+            return seen
+    raise AssertionError(f"the stream ended without {name}: {seen}")
+
+
+def test_the_progress_of_a_program_is_seen_at_the_asker_before_its_end(pair: Pair, tmp_path: Path) -> None:
+    a, _ = pair
+    task = a.delegate("b", slow(tmp_path))
+
+    with events_of(a.operator_port, f"/op/tasks/{task}/events", a.operator_token) as events:
+        *_, (_, _, words) = seen_until(events, "progress")
+        shown = a.task(task)
+        (tmp_path / "go").touch()
+        *_, (_, _, end) = seen_until(events, "end")
+
+    assert words["detail"] == "half of it"
+    assert (shown["state"], shown["progress"], shown["result"]) == ("working", "half of it", None)
+    assert (end["state"], end["progress"], end["result"]) == ("completed", None, "all of it")
+
+
+@pytest.mark.parametrize("verb", ["delegate", "task"])
+def test_the_command_line_tells_progress_while_it_waits(pair: Pair, tmp_path: Path, verb: str) -> None:
+    a, _ = pair
+    if verb == "delegate":
+        command = [LANMESH, "delegate", "b", slow(tmp_path), "--wait", "60"]
+    else:
+        command = [LANMESH, "task", a.delegate("b", slow(tmp_path)), "--follow"]
+    told = tmp_path / "told"
+    with told.open("wb") as errors:
+        running = subprocess.Popen(
+            command, env=a.environ(), cwd=a.home, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
+    try:
+        until(lambda: "  half of it\n" in told.read_text(), told.read_text, PATIENCE_S)
+        (tmp_path / "go").touch()
+        out, _ = running.communicate(timeout=PATIENCE_S)
+    finally:
+        running.kill()
+        running.communicate()
+
+    assert (running.returncode, out) == (0, "all of it\n")
+    assert told.read_text().count("half of it") == 1
+
+
+def test_on_a_terminal_the_words_stand_in_place_and_cannot_play_tricks(pair: Pair, tmp_path: Path) -> None:
+    a, _ = pair
+    script = f"printf 'evil\\033[2Jwords\\n'; {slow(tmp_path)}"
+    ours, theirs = os.openpty()
+    seen = bytearray()
+    running = subprocess.Popen(
+        [LANMESH, "delegate", "b", script, "--wait", "60"],
+        env=a.environ(TERM="xterm"), cwd=a.home, stdout=subprocess.PIPE, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # Linux says so of a terminal that nobody holds any more
+            while some := os.read(ours, 65536):
+                seen.extend(some)
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    try:
+        until(lambda: b"half of it" in seen, lambda: bytes(seen), PATIENCE_S)
+        (tmp_path / "go").touch()
+        out, _ = running.communicate(timeout=PATIENCE_S)
+    finally:
+        running.kill()
+        running.communicate()
+        reading.join(PATIENCE_S)
+        os.close(ours)
+
+    assert (running.returncode, out) == (0, b"evil\x1b[2Jwords\nall of it\n")
+    assert b"\x1b[2J" not in seen
+    assert b"working" in seen
+
+
+def test_a_caller_goes_on_with_a_stream_after_the_node_was_killed(mesh: Mesh, tmp_path: Path) -> None:
+    b = mesh.lone({"node": {"command": ["sh"], "repeatable": True}})
+    b.start()
+    sent = envelope(slow(tmp_path))
+    path = f"/lan/task/{sent['id']}/events"
+    assert b.give(sent).status == 202
+    with events_of(b.port, path, b.token) as events:
+        before = seen_until(events, "progress")
+    b.restart()
+    with events_of(b.port, path, b.token, before[-1][1]) as events:
+        after = seen_until(events, "progress")
+        (tmp_path / "go").touch()
+        after += seen_until(events, "end")
+    with events_of(b.port, path, b.token) as events:
+        whole = seen_until(events, "end")
+
+    assert before + after == whole
+    assert [number for _, number, _ in whole] == sorted({number for _, number, _ in whole})
+    assert [data["state"] for name, _, data in after if name == "state"] == [
+        "working",
+        "submitted",
+        "working",
+    ]
+    assert whole[-1][2]["result"] == "all of it"
+
+
+def test_a_last_event_id_that_is_none_is_refused(pair: Pair) -> None:
+    _, b = pair
+    sent = envelope("echo")
+    b.give(sent)
+
+    answer = b.lan(
+        "GET", f"/lan/task/{sent['id']}/events", token=b.token, headers={"Last-Event-ID": "the last"}
+    )
+
+    assert answer.status == 400
+    assert answer.json["detail"] == "Last-Event-ID must be a whole number from 0 on"
