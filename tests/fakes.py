@@ -454,7 +454,7 @@ class NodeUnderTest:
         self.writer = InlineWriter()
         self.events = Events()
         self.database = Database(self.path, in_writer=self.writer, on_commit=self.events.publish)
-        self.node, self.runner, self._deliveries = self._compose()
+        self.node, self.runner, self._deliveries, self._pull = self._compose()
         self._stopping = asyncio.Event()
         ready = asyncio.Event()
         self._life = asyncio.create_task(self._live(ready))
@@ -551,7 +551,9 @@ class NodeUnderTest:
             writing = group.create_task(self.database.serve())
             await self.node.peers.configure(self.accept_mode)
             await self._deliveries.recover()
-            self._working = [group.create_task(part.run()) for part in (self.runner, self._deliveries)]
+            self._working = [
+                group.create_task(part.run()) for part in (self.runner, self._deliveries, self._pull)
+            ]
             ready.set()
             await self._stopping.wait()
             self.node.tasks.stop()
@@ -562,7 +564,7 @@ class NodeUnderTest:
             await writing
         self.database.release()
 
-    def _compose(self) -> tuple[Node, Runner, Deliveries]:
+    def _compose(self) -> tuple[Node, Runner, Deliveries, Pull]:
         outcomes = Outcomes(self.name, self.peers, self.clock, self.chance)
         peers = Peers(
             database=self.database,
@@ -578,12 +580,19 @@ class NodeUnderTest:
             limits=self.limits,
         )
         watching = Watching(database=self.database, events=self.events, clock=self.clock)
+        pull = Pull(
+            database=self.database,
+            events=self.events,
+            clock=self.clock,
+            chance=self.chance,
+            link=self.link,
+        )
         tasks = Tasks(
             database=self.database,
             clock=self.clock,
             chance=self.chance,
             watching=watching,
-            pull=Pull(database=self.database, events=self.events, clock=self.clock, link=self.link),
+            pull=pull,
             peers=peers,
             outcomes=outcomes,
         )
@@ -624,7 +633,7 @@ class NodeUnderTest:
             chance=self.chance,
             link=self.link,
         )
-        return node, runner, deliveries
+        return node, runner, deliveries, pull
 
 
 class Mesh:

@@ -154,13 +154,14 @@ class Composition:
             limits=settings.limits,
         )
         watching = Watching(database=database, events=self._events, clock=clock)
+        pull = Pull(database=database, events=self._events, clock=clock, chance=chance, link=self._link)
         node = Node(
             tasks=Tasks(
                 database=database,
                 clock=clock,
                 chance=chance,
                 watching=watching,
-                pull=Pull(database=database, events=self._events, clock=clock, link=self._link),
+                pull=pull,
                 peers=peers,
                 outcomes=outcomes,
             ),
@@ -193,7 +194,9 @@ class Composition:
         )
         await peers.configure(settings.accept_mode)
         await deliveries.recover()
-        working = [group.create_task(work) for work in (runner.run(), deliveries.run(), *beside(node))]
+        working = [
+            group.create_task(work) for work in (runner.run(), deliveries.run(), pull.run(), *beside(node))
+        ]
         serving = self._listen(node, group)
         self._announce()
         try:

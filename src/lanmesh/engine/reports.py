@@ -32,9 +32,13 @@ def record(tx: Transaction, task: Task, report: TaskReport, now: float) -> Task:
 
 def presume(tx: Transaction, task: Task, outcome: Outcome, now: float) -> None:
     """Keep the end that a task must be assumed to have come to, until its doer says otherwise."""
-    if not task.final:
-        detail = "" if outcome.error is None else outcome.error.detail
-        tasks.save(tx, task.presumed(outcome, now), "assume", now, detail)
+    task = tasks.get(tx, task.local_id)
+    if task.final and not task.assumed:
+        return
+    if task.final:
+        tasks.unread(tx, task.local_id)
+    detail = "" if outcome.error is None else outcome.error.detail
+    tasks.save(tx, task.presumed(outcome, now), "assume", now, detail)
 
 
 def reopen(tx: Transaction, task: Task, now: float) -> None:

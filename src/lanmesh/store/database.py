@@ -50,6 +50,7 @@ class Topic(StrEnum):
     OUTBOX = "outbox"
     UNDELIVERED = "undelivered"
     CONTACT = "contact"
+    RETURN = "return"
     STOPPING = "stopping"
 
 

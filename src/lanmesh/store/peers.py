@@ -16,6 +16,7 @@ def contact(tx: Transaction, peer: PeerId) -> Contact:
 
 def heard(tx: Transaction, peer: str, now: float) -> None:
     """Note that a peer sent something: so it can be reached again."""
+    _note_return(tx, PeerId(peer))
     tx.run(
         "INSERT INTO peers (id, heard_at) VALUES (?, ?) "
         "ON CONFLICT DO UPDATE SET heard_at = excluded.heard_at",
@@ -26,11 +27,18 @@ def heard(tx: Transaction, peer: str, now: float) -> None:
 
 def reached(tx: Transaction, peer: PeerId, now: float) -> None:
     """Note that a peer answered."""
+    _note_return(tx, peer)
     tx.run(
         "INSERT INTO peers (id, reached_at) VALUES (?, ?) "
         "ON CONFLICT DO UPDATE SET reached_at = excluded.reached_at, error = NULL",
         peer, now,
     )  # fmt: skip
+
+
+def _note_return(tx: Transaction, peer: PeerId) -> None:
+    before = contact(tx, peer)
+    if before.error is not None or (before.heard_at is None and before.reached_at is None):
+        tx.announce(Topic.RETURN, peer)
 
 
 def missed(tx: Transaction, peer: PeerId, now: float, error: str) -> None:

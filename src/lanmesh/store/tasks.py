@@ -33,6 +33,10 @@ MOST_WORDS = 50
 MOST_WORDS_BYTES = 64_000
 """Kept of a task's events of progress: the latest."""
 
+_IN_INDEX = "origin = 'self' AND (finished_at IS NULL OR assumed = 1) "  # in the words of the index
+UNSETTLED = _SUMMARY + f"WHERE peer = ? AND {_IN_INDEX}ORDER BY seq LIMIT ? OFFSET ?"
+PEERS_ASKED = f"SELECT DISTINCT peer FROM tasks INDEXED BY tasks_unsettled WHERE {_IN_INDEX}"  # noqa: S608  # constants
+
 _LONGEST_NAME = 128
 _SHORTEST_NAME = 4
 """Characters of a local id that must at least be given."""
@@ -151,6 +155,16 @@ def unread_outcomes(tx: Transaction) -> list[Task]:
         "AND finished_at IS NOT NULL ORDER BY seq"
     )
     return [_task(row) for row in rows]
+
+
+def unsettled(tx: Transaction, peer: PeerId, limit: int, begin: int = 0) -> list[Task]:
+    """Return the tasks asked of a peer whose end it has not reported, from a place on, their texts cut."""
+    return [_task(row) for row in tx.rows(UNSETTLED, peer, limit, begin)]
+
+
+def peers_asked(tx: Transaction) -> list[PeerId]:
+    """Return the peers that have not reported the end of all that they were asked for."""
+    return [PeerId(peer) for (peer,) in tx.rows(PEERS_ASKED)]
 
 
 def mark_read(tx: Transaction, local_id: LocalId, now: float) -> None:
