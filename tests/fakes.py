@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum, auto
 from pathlib import Path
 from typing import TypeVar
@@ -19,7 +20,7 @@ from lanmesh.engine.mail import Mailroom
 from lanmesh.engine.node import Node
 from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.peers import Peers
-from lanmesh.engine.ports import Interrupted, Progress
+from lanmesh.engine.ports import Clock, Executor, Interrupted, Progress, Random
 from lanmesh.engine.pull import Pull
 from lanmesh.engine.runner import Runner
 from lanmesh.engine.tasks import Tasks
@@ -396,6 +397,16 @@ class InlineWriter:
         self.committed(self.commits)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a node is made of; a test of the tests puts a faulty one in."""
+
+    database: type[Database] = Database
+    tasks: type[Tasks] = Tasks
+    runner: type[Runner] = Runner
+    deliveries: type[Deliveries] = Deliveries
+
+
 class NodeUnderTest:
     """One node, composed as composition.py does it, with the test's world around a real database."""
 
@@ -405,6 +416,10 @@ class NodeUnderTest:
     writer: InlineWriter
     runner: Runner
     boot: str
+    clock: Clock
+    chance: Random
+    worker: Executor
+    parts = Parts()
 
     def __init__(
         self,
@@ -434,7 +449,7 @@ class NodeUnderTest:
         self.clock = mesh.clock
         self.peers = {PeerId(peer): Peer(id=PeerId(peer), host=f"{peer}.lan") for peer in peers}
         self.proven = proven
-        self.executor = executor or FakeExecutor()
+        self.worker = self.executor = executor or FakeExecutor()
         self.surroundings = FakeSurroundings()
         self.accept_mode = accept_mode
         self.limits = limits
@@ -587,7 +602,7 @@ class NodeUnderTest:
             chance=self.chance,
             link=self.link,
         )
-        tasks = Tasks(
+        tasks = self.parts.tasks(
             database=self.database,
             clock=self.clock,
             chance=self.chance,
@@ -617,16 +632,16 @@ class NodeUnderTest:
             database=self.database,
             version="0.0.0",
         )
-        runner = Runner(
+        runner = self.parts.runner(
             database=self.database,
             events=self.events,
             clock=self.clock,
-            executor=self.executor,
+            executor=self.worker,
             outcomes=outcomes,
             boot=self.boot,
             concurrency=self.limits.concurrency,
         )
-        deliveries = Deliveries(
+        deliveries = self.parts.deliveries(
             database=self.database,
             events=self.events,
             clock=self.clock,

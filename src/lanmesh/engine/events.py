@@ -20,7 +20,7 @@ class Events:
 
     def __init__(self) -> None:
         """Begin with nobody watching."""
-        self._watchers: dict[Change, set[asyncio.Event]] = {}
+        self._watchers: dict[Change, dict[asyncio.Event, None]] = {}  # woken in the order in which they came
 
     def publish(self, changes: Iterable[Change]) -> None:
         """Wake everyone who watches one of these; called in the loop, after the commit."""
@@ -36,13 +36,13 @@ class Events:
         """
         event = asyncio.Event()
         for change in changes:
-            self._watchers.setdefault(change, set()).add(event)
+            self._watchers.setdefault(change, {})[event] = None
         try:
             yield event
         finally:
             for change in changes:
                 watchers = self._watchers[change]
-                watchers.discard(event)
+                watchers.pop(event, None)
                 if not watchers:
                     del self._watchers[change]
 

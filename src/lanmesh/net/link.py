@@ -125,7 +125,7 @@ class HttpLink:
             raise AnswerLost(f"{where}: connected, but no answer: {_reason(fault)}") from fault
         if status in _GOOD:
             return said
-        raise _fault(where, status, said, retry_after_s)
+        raise refusal(where, status, said, retry_after_s)
 
 
 async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
@@ -138,7 +138,15 @@ async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
     return bytes(said)
 
 
-def _fault(where: str, status: int, said: bytes, retry_after_s: float | None) -> MeshError:
+def refusal(where: str, status: int, said: bytes, retry_after_s: float | None) -> MeshError:
+    """Return what an answer with another status than 2xx means to whoever sends.
+
+    Args:
+        where: Who answers, for people.
+        status: The HTTP status.
+        said: The body; of a node of the mesh, a problem document.
+        retry_after_s: Of the header `Retry-After`.
+    """
     problem = problems.read(said)
     detail = problem.detail if problem is not None else f"HTTP status {status}, without an explanation"
     if isinstance(problem, NotAuthenticated):

@@ -67,7 +67,7 @@ class Transaction:
     def __init__(self, connection: apsw.Connection) -> None:
         """Work on a connection; the caller begins and ends the transaction."""
         self._connection = connection
-        self.changes: set[Change] = set()
+        self.changes: dict[Change, None] = {}  # a set whose order is that of the changes
 
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """Run one statement and return all its rows."""
@@ -84,7 +84,7 @@ class Transaction:
 
     def announce(self, topic: Topic, key: str = "") -> None:
         """Have everyone who watches this told, once it is committed."""
-        self.changes.add(Change(topic, key))
+        self.changes[Change(topic, key)] = None
 
 
 class _Request(NamedTuple):
@@ -105,9 +105,20 @@ class Database:
     """
 
     def __init__(
-        self, path: Path, *, in_writer: InThread, on_commit: Callable[[Iterable[Change]], None]
+        self,
+        path: Path,
+        *,
+        in_writer: InThread,
+        on_commit: Callable[[Iterable[Change]], None],
+        vfs: str | None = None,
     ) -> None:
         """Open the file, and make or migrate its tables.
+
+        Args:
+            path: Where it is, or is to be.
+            in_writer: Where the writer works.
+            on_commit: Is told what each commit has changed.
+            vfs: By which of SQLite's ways to a disk; a simulation has one of its own.
 
         Raises:
             InvalidConfig: The file was made by a newer version of this program.
@@ -122,10 +133,10 @@ class Database:
         try:
             path.touch(mode=0o600)
             path.chmod(0o600)  # before SQLite opens it: the WAL beside it gets the same mode
-            self._connection = _connect(path)
+            self._connection = _connect(path, vfs)
             _migrate(self._connection, path)
-            self._reader = _connect(path)
-            self._checkpointer = _connect(path)
+            self._reader = _connect(path, vfs)
+            self._checkpointer = _connect(path, vfs)
         except (apsw.Error, OSError) as fault:
             raise StorageFailed(f"{path} cannot be used as the node's database: {_reason(fault)}") from fault
         self._connection.set_wal_hook(self._note_wal)
@@ -172,11 +183,11 @@ class Database:
         finally:
             self._closed = True
 
-    async def keep_small(self, in_thread: InThread, pause: Pause) -> None:
+    async def keep_small(self, in_thread: InThread, pause: Pause, pages: int = _CHECKPOINT_PAGES) -> None:
         """Copy the WAL back into the file when it has grown, off the writer's path, for ever."""
         while True:
             await pause(1.0)
-            if self._wal_pages >= _CHECKPOINT_PAGES:
+            if self._wal_pages >= pages:
                 await in_thread(self._checkpoint)
 
     def close(self) -> None:
@@ -191,7 +202,7 @@ class Database:
 
     async def _commit(self, batch: Sequence[_Request]) -> None:
         results: list[tuple[bool, Any]] = []
-        changes: set[Change] = set()
+        changes: dict[Change, None] = {}
         try:
             await self._in_writer(lambda: self._write_all(batch, results, changes))
         except Exception as fault:  # noqa: BLE001  # nothing of the batch is kept, and each caller hears why
@@ -211,7 +222,7 @@ class Database:
                 done.exception()  # seen, even if the caller is gone
 
     def _write_all(
-        self, batch: Sequence[_Request], results: list[tuple[bool, Any]], changes: set[Change]
+        self, batch: Sequence[_Request], results: list[tuple[bool, Any]], changes: dict[Change, None]
     ) -> None:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
@@ -259,8 +270,8 @@ def _reason(fault: BaseException) -> str:
     return str(fault.__context__ if isinstance(fault.__context__, apsw.Error) else fault)
 
 
-def _connect(path: Path) -> apsw.Connection:
-    connection = apsw.Connection(str(path))
+def _connect(path: Path, vfs: str | None) -> apsw.Connection:
+    connection = apsw.Connection(str(path), vfs=vfs)
     connection.set_busy_timeout(5000)
     for name, value in (
         ("journal_mode", "wal"),

@@ -1,0 +1,139 @@
+"""Faulty parts, one for each promise that is easily broken: the simulation must find every one of them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import apsw
+
+from lanmesh.engine.delivery import Deliveries
+from lanmesh.engine.runner import Runner
+from lanmesh.errors import MeshError, StorageFailed
+from lanmesh.model.delivery import Delivery, DeliveryEvent
+from lanmesh.model.task import Outcome, Task, TaskEvent, TaskState
+from lanmesh.store import outbox, tasks
+from lanmesh.store.database import Change, Database, Transaction, _Request
+from tests.fakes import Parts
+
+T = TypeVar("T")
+
+
+class AcknowledgesEarly(Database):
+    """Lets its callers go on while their commit is still to come."""
+
+    async def _commit(self, batch: Sequence[_Request]) -> None:
+        changes: dict[Change, None] = {}
+        try:
+            await self._in_writer(lambda: self._change_all(batch, changes))
+            await self._in_writer(self._keep)
+        except apsw.Error:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+        self._on_commit(changes)
+        for _, done in batch:
+            if not done.done():
+                done.set_exception(StorageFailed())
+                done.exception()
+
+    def _keep(self) -> None:
+        self._connection.execute("COMMIT")
+
+    def _change_all(self, batch: Sequence[_Request], changes: dict[Change, None]) -> None:
+        self._connection.execute("BEGIN IMMEDIATE")
+        for change, done in batch:
+            transaction = Transaction(self._connection)
+            try:
+                with self._connection:
+                    value = change(transaction)
+            except MeshError as fault:
+                done.set_exception(fault)
+                done.exception()
+            else:
+                changes |= transaction.changes
+                if not done.cancelled():
+                    done.set_result(value)
+
+
+class SyncsLess(Database):
+    """Leaves it to the system when what was committed reaches the disk."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._connection.pragma("synchronous", "normal")
+
+
+class _Amnesiac(Transaction):
+    """Sees no envelope that came before this boot."""
+
+    def __init__(self, real: Transaction, before: int) -> None:
+        super().__init__(real._connection)
+        self.changes = real.changes
+        self._before = before
+
+    def row(self, sql: str, *values: Any) -> tuple[Any, ...] | None:
+        if " FROM inbox WHERE origin = ? AND wire_id = ?" in sql:
+            sql = f"{sql} AND seq > {self._before}"
+        return super().row(sql, *values)
+
+    def run(self, sql: str, *values: Any) -> int:
+        return super().run(sql.replace("INSERT INTO", "INSERT OR REPLACE INTO"), *values)
+
+
+class RemembersInMemory(Database):
+    """Knows only since its start which envelopes it has seen."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        (self._before,) = self.read.row("SELECT ifnull(max(seq), 0) FROM inbox") or (0,)
+
+    async def write(self, change: Callable[[Transaction], T]) -> T:
+        return await super().write(lambda tx: change(_Amnesiac(tx, self._before)))
+
+
+class Unfenced(Runner):
+    """Takes the outcome of a run, whoever holds the claim by now."""
+
+    def _finish(self, tx: Transaction, claimed: Task, outcome: Outcome) -> bool:
+        task = replace(tasks.get(tx, claimed.local_id), state=TaskState.WORKING)
+        self._outcomes.end(tx, task, outcome)
+        return True
+
+
+class RunsAgain(Runner):
+    """Begins an interrupted task anew, whether or not that is harmless."""
+
+    def _interrupted(self, claimed: Task, why: str) -> Callable[[Transaction], None]:
+        def change(tx: Transaction) -> None:
+            task = tasks.get(tx, claimed.local_id)
+            if task.claim == claimed.claim:
+                tasks.save(tx, task.released(), TaskEvent.RUN_AGAIN, self._clock.now(), why)
+
+        return change
+
+
+class DeletesFirst(Deliveries):
+    """Takes an envelope off the list before it is sent."""
+
+    async def _attempt(self, delivery: Delivery) -> bool | None:
+        now = self._clock.now()
+
+        def change(tx: Transaction) -> None:
+            sent = delivery.after(DeliveryEvent.SEND, due_at=now)
+            outbox.save(tx, sent.after(DeliveryEvent.ACKNOWLEDGE), now)
+
+        await self._database.write(change)
+        try:
+            await self._link.send(delivery.peer, delivery.envelope)
+        except MeshError:
+            return False
+        return True
+
+
+PLANTED = {
+    "acknowledge before commit": Parts(database=AcknowledgesEarly),
+    "synchronous=NORMAL": Parts(database=SyncsLess),
+    "dedupe in memory": Parts(database=RemembersInMemory),
+    "no fencing": Parts(runner=Unfenced),
+    "run again what is not repeatable": Parts(runner=RunsAgain),
+    "delete before done": Parts(deliveries=DeletesFirst),
+}
