@@ -1,5 +1,6 @@
 """Progress between real nodes: the asker sees it while the program still runs."""
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -14,6 +15,9 @@ from typing import Any
 
 import pytest
 
+from lanmesh.client import Client
+from lanmesh.locations import StateFolder
+from lanmesh.protocol.views import EventView, TaskView
 from tests.acceptance.mesh import Mesh
 from tests.acceptance.node_process import ANSWER_S, LANMESH, NodeProcess, envelope, until
 
@@ -101,6 +105,55 @@ def test_the_command_line_tells_progress_while_it_waits(pair: Pair, tmp_path: Pa
 
     assert (running.returncode, out) == (0, "all of it\n")
     assert told.read_text().count("half of it") == 1
+
+
+def test_following_a_task_that_fails_ends_with_1(pair: Pair) -> None:
+    a, _ = pair
+    task = a.delegate("b", "echo trouble >&2; exit 3")
+
+    said = a.lanmesh("task", task, "--follow")
+    again = a.lanmesh("task", task, "--follow", "--json")
+
+    assert (said.status, said.out) == (1, "")
+    assert "lanmesh: failed: exit status 3: trouble" in said.err
+    assert (again.status, again.json["state"]) == (1, "failed")
+
+
+def test_a_stream_ends_when_its_node_stops(mesh: Mesh, tmp_path: Path) -> None:
+    b = mesh.lone({"node": {"command": ["sh"]}})
+    b.start()
+    sent = envelope(slow(tmp_path))
+    b.give(sent)
+    with events_of(b.port, f"/lan/task/{sent['id']}/events", b.token) as events:
+        seen_until(events, "progress")
+        assert b.terminate() == 0
+        left = list(events)
+
+    assert [name for name, _, _ in left] in ([], ["end"])  # the run was interrupted by the stop
+
+
+def test_the_python_library_yields_what_happens_and_last_the_finished_task(
+    pair: Pair, tmp_path: Path
+) -> None:
+    a, _ = pair
+    task = a.delegate("b", slow(tmp_path))
+
+    async def follow() -> list[EventView | TaskView]:
+        seen: list[EventView | TaskView] = []
+        async with asyncio.timeout(PATIENCE_S), Client(StateFolder(path=a.state)) as node:
+            async for news in node.events(task):
+                seen.append(news)
+                if isinstance(news, EventView) and news.event == "progress":
+                    (tmp_path / "go").touch()
+            assert [news async for news in node.events(task, after=seen[-1].version)] == []
+            assert [news async for news in node.events(task, after=seen[-2].version)] == seen[-1:]
+        return seen
+
+    *happened, end = asyncio.run(follow())
+
+    assert isinstance(end, TaskView)
+    assert (end.state, end.result) == ("completed", "all of it")
+    assert "half of it" in [news.detail for news in happened if isinstance(news, EventView)]
 
 
 def test_on_a_terminal_the_words_stand_in_place_and_cannot_play_tricks(pair: Pair, tmp_path: Path) -> None:

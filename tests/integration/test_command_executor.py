@@ -136,9 +136,9 @@ async def cancelled(
 
 def heard_of(bench: Bench, script: str) -> list[str]:
     """Return what a script has said by its end."""
-    lines: list[str] = []
-    bench.within(bench.shell(script).run(bench.task(), lines.append))
-    return lines
+    said: list[str] = []
+    bench.within(bench.shell(script).run(bench.task(), said.append))
+    return [line for text in said for line in text.split("\n")]
 
 
 def test_each_line_on_stdout_and_stderr_is_told_while_the_program_runs(bench: Bench) -> None:

@@ -137,6 +137,20 @@ async def test_each_event_is_told_once_from_whichever_one_goes_on(mesh: Mesh) ->
                 assert await stream.rest() == all_of_it[number:]
 
 
+async def test_whoever_asks_for_the_head_alone_gets_that_alone(mesh: Mesh) -> None:
+    b = await busy(mesh)
+    async with peers_of(b) as program, the_owner_of(b) as owner:
+        answers = [
+            await soon(program.ask("HEAD", EVENTS)),
+            await soon(owner.ask("HEAD", "/op/tasks/t-1/events")),
+        ]
+
+        for answer in answers:
+            assert (answer.status, answer.body) == (200, b"")
+            assert answer.headers["Content-Type"].startswith("text/event-stream")
+        assert QUIET_S not in mesh.clock.pauses
+
+
 async def test_a_reader_that_has_the_end_is_told_to_ask_no_more(mesh: Mesh) -> None:
     b = await busy(mesh)
     b.executor.release()
@@ -329,7 +343,7 @@ async def test_a_reader_that_takes_nothing_is_given_up() -> None:
 
     stream: Any = frames()
 
-    await soon(EventStream(stream, slowest_reader_s=0.01)({}, receive, send))
+    await soon(EventStream(stream, slowest_reader_s=0.01)({"method": "GET"}, receive, send))
 
     assert len(sent) == 3
     assert ended.is_set()

@@ -26,7 +26,7 @@ class Flow(asyncio.Protocol):
     """Our end of a pipe."""
 
     def __init__(self, said: Progress | None = None) -> None:
-        """Tell `said` each line that comes, of many at once the latest."""
+        """Tell `said` the lines that come; those that come at once together, and of many the latest."""
         self.ended = asyncio.Event()
         self._kept = bytearray()
         self._said = said
@@ -37,9 +37,9 @@ class Flow(asyncio.Protocol):
         if self._said is None:
             return
         *lines, self._line = _LINE_END.split((self._line + data)[-_MOST_SAID_BYTES:])
-        for line in lines:
-            if text := line.decode("utf-8", "replace").strip():
-                self._said(text)
+        texts = (line.decode("utf-8", "replace").strip() for line in lines)
+        if text := "\n".join(text for text in texts if text):
+            self._said(text)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - as asyncio calls it
         """Note that nothing more will come."""

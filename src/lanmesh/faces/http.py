@@ -101,8 +101,13 @@ class EventStream(Response):
         self._frames = frames
         self._slowest_reader_s = slowest_reader_s
 
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, as ASGI has it."""
+        if scope["method"] == "HEAD":
+            await self._frames.aclose()
+            await send(self._start())
+            await send({"type": "http.response.body"})
+            return
         async with asyncio.TaskGroup() as group:
             leaving = group.create_task(_left(receive))
             telling = group.create_task(self._tell(send))
@@ -110,13 +115,15 @@ class EventStream(Response):
             telling.add_done_callback(lambda _: leaving.cancel())
 
     async def _tell(self, send: Send) -> None:
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         async with aclosing(self._frames) as frames:
             with suppress(TimeoutError):
-                await self._taken(send, start)
+                await self._taken(send, self._start())
                 async for frame in frames:
                     await self._taken(send, {"type": "http.response.body", "body": frame, "more_body": True})
                 await self._taken(send, {"type": "http.response.body", "body": b""})
+
+    def _start(self) -> Message:
+        return {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
 
     async def _taken(self, send: Send, message: Message) -> None:
         async with asyncio.timeout(self._slowest_reader_s):

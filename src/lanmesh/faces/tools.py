@@ -27,6 +27,9 @@ T = TypeVar("T")
 _HOLD_S = 25.0
 """How long one call is held; the plugin asks again for as long as the tool may wait."""
 
+_MOST_WORDS = 1000
+"""Characters of a run's latest words that a model is shown: enough to see how far it is."""
+
 _PROFILE_S = 3.0
 """How long a list of peers waits for those that do not answer."""
 
@@ -213,9 +216,8 @@ def _progress(task: Task) -> str:
     goes_on = f"{what}. It goes on without you; lan_task tells how it fares."
     if task.progress is None:
         return goes_on
-    return (
-        f"{goes_on} Its latest words:\n{fenced(task.progress, peer=task.peer, proven=True, what='progress')}"
-    )
+    words = fenced(task.progress[-_MOST_WORDS:].strip(), peer=task.peer, proven=True, what="progress")
+    return f"{goes_on} Its latest words:\n{words}"
 
 
 def _message(mail: Mail) -> str:
