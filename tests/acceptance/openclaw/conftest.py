@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.acceptance.openclaw.gateway import ROOT, GatewayProcess
+from tests.acceptance.openclaw.gateway import PLUGIN_ID, ROOT, GatewayProcess
 from tests.acceptance.openclaw.model import ScriptedModel
 from tests.acceptance.openclaw.pair import started_pair
 
@@ -36,6 +37,34 @@ def launcher() -> Path:
     return Path(brought.stdout.strip())
 
 
+@pytest.fixture(scope="session")
+def consent(launcher: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The options by which an owner agrees to what a plugin declares; none where OpenClaw does not ask."""
+    told = _help(launcher, tmp_path_factory.mktemp("nobody"), "plugins", "install")
+    return [option for option in ("--force", "--accept-capabilities") if option in told]
+
+
+@pytest.fixture(scope="session")
+def reloads(launcher: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Only for a gateway that can reload a plugin without a restart of itself."""
+    if not re.search(
+        r"^ +reload\b", _help(launcher, tmp_path_factory.mktemp("nobody"), "plugins"), re.MULTILINE
+    ):
+        pytest.skip(
+            "this version of OpenClaw restarts instead of reloading a plugin, once its turns have ended"
+        )
+
+
+def _help(launcher: Path, home: Path, *command: str) -> str:
+    return subprocess.run(
+        [launcher, *command, "--help"],
+        env={"PATH": os.environ["PATH"], "HOME": str(home)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    ).stdout
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def the_model() -> AsyncIterator[ScriptedModel]:
     async with ScriptedModel() as model:
@@ -52,14 +81,17 @@ async def model(the_model: ScriptedModel) -> AsyncIterator[ScriptedModel]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def gateways(
-    launcher: Path, the_model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory
+    launcher: Path, consent: list[str], the_model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[tuple[GatewayProcess, GatewayProcess]]:
+    tools: dict[str, object] = {"profile": "coding"}  # as the onboarding sets it; beta has none
+    if not consent:  # nor does it read of which profiles a plugin's tools are: its owner must say so
+        tools["alsoAllow"] = [PLUGIN_ID]
     async with started_pair(
         launcher=launcher,
         model_url=the_model.url,
         home_of=tmp_path_factory.mktemp,
         plugin={"beta": {"toolWaitSeconds": SECONDS_OF_A_SHORT_WAIT}},
-        more={"alpha": {"tools": {"profile": "coding"}}},  # as the onboarding sets it; beta has none
+        more={"alpha": {"tools": tools}},
     ) as pair:
         yield pair
 

@@ -97,7 +97,10 @@ class GatewayProcess:
         """Return what the node says of itself, once it answers through the gateway."""
 
         async def answers() -> bool:
-            return (await self.lan("GET", "/lan/health")).status == 200
+            try:
+                return (await self.lan("GET", "/lan/health")).status == 200
+            except aiohttp.ClientError:  # a gateway that restarts for a new config
+                return False
 
         await eventually(answers, f"the node of {self.name} does not answer", log=self.log)
         return self.node()

@@ -83,6 +83,11 @@ class Request:
         return "\n".join(_text(m) for m in self._since if m["role"] == "user")
 
     @property
+    def told(self) -> str:
+        """What was said to the agent since, by whomever: older versions add to the user's own words."""
+        return f"{self.user}\n{self.context}"
+
+    @property
     def results(self) -> list[str]:
         """What the tools answered since then."""
         return [_text(m) for m in self._since if m["role"] == "tool"]
@@ -134,6 +139,20 @@ class _Rule:
     answers: tuple[Answer, ...]
     requests: list[Request] = field(default_factory=list)
 
+    def answer(self, step: int) -> Answer:
+        if step < len(self.answers):
+            return self.answers[step]
+        last = self.answers[-1]
+        return say("That was all.") if last.calls else last
+
+
+def begun(requests: list[Request]) -> int:
+    """Return how many turns these requests began.
+
+    OpenClaw 2026.3 asks the model once more after a tool that ends the turn.
+    """
+    return sum(request.step == 0 for request in requests)
+
 
 class ScriptedModel:
     """Answers each request by the script whose key the user's last message contains."""
@@ -171,8 +190,9 @@ class ScriptedModel:
     def script(self, key: str, *answers: Answer) -> Callable[[], list[Request]]:
         """Answer turns whose user message contains the key: the first request by the first answer, and so on.
 
-        Beyond the last answer the last counts. Of several keys the one scripted last wins. Returns
-        a function that tells the requests that were answered so.
+        Beyond the last answer the last counts, if it ends a turn; a tool is not used again. Of
+        several keys the one scripted last wins. Returns a function that tells the requests that
+        were answered so.
         """
         rule = _Rule(key, answers)
         self._rules.insert(0, rule)
@@ -222,7 +242,7 @@ class ScriptedModel:
         for rule in self._rules:
             if rule.key in request.user:
                 rule.requests.append(request)
-                return rule.answers[min(request.step, len(rule.answers) - 1)]
+                return rule.answer(request.step)
         self.unscripted.append(request)
         return say("I was told nothing about this.")
 

@@ -1,12 +1,13 @@
 """tasks, as a peer gives them and as their owners see them"""
 
 import asyncio
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.acceptance.node_process import envelope
 from tests.acceptance.openclaw.gateway import GatewayProcess
-from tests.acceptance.openclaw.model import Answer, ToolCall
+from tests.acceptance.openclaw.model import Answer, Request, ToolCall
 from tests.acceptance.openclaw.user import User, content_text
 from tests.acceptance.openclaw.waiting import BOUND_S
 
@@ -59,6 +60,13 @@ async def give(gateway: GatewayProcess, description: str) -> Json:
 async def tasks_about(gateway: GatewayProcess, word: str) -> list[Json]:
     """Return the tasks of a node whose text contains a word."""
     return [task for task in await gateway.op("GET", "/op/tasks?limit=200") if word in str(task)]
+
+
+def task_named(request: Request) -> str:
+    """Return the id that the last tool told of."""
+    named = re.search(r"Task (\w+)", request.results[-1])
+    assert named, request.results
+    return named[1]
 
 
 def reply_of(*results: str) -> Answer:

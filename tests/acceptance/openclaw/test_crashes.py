@@ -1,16 +1,17 @@
 """what ends in mid-turn: the node, the gateway, the plugin"""
 
 import functools
-import itertools
 import json
 import os
 import signal
 from typing import Any
 
+import aiohttp
 import psutil
+import pytest
 
 from tests.acceptance.openclaw.gateway import PLUGIN_ID, GatewayProcess, free_ports, is_free
-from tests.acceptance.openclaw.model import ScriptedModel, last_result, say, use
+from tests.acceptance.openclaw.model import ScriptedModel, begun, last_result, say, use
 from tests.acceptance.openclaw.tasks import outcome, said, send, tasks_about
 from tests.acceptance.openclaw.user import User, content_text
 from tests.acceptance.openclaw.waiting import eventually
@@ -31,7 +32,7 @@ async def test_a_turn_outlives_the_node_that_began_it(
         answer = await user.answer(run)
 
     assert f"{word} once" in answer
-    assert len(doing()) == 1
+    assert begun(doing()) == 1
     [task] = await tasks_about(beta, word)
     assert (task["state"], task["attempt"]) == ("completed", 1)
 
@@ -50,7 +51,7 @@ async def test_a_turn_that_ends_without_its_node_is_found_by_the_next(
     task = await outcome(beta, wire_id)
 
     assert (task["state"], task["result"]) == ("completed", f"{word} in plain words")
-    assert len(doing()) == 1
+    assert begun(doing()) == 1
 
 
 async def test_a_tool_goes_on_waiting_while_its_node_is_away(
@@ -68,7 +69,7 @@ async def test_a_tool_goes_on_waiting_while_its_node_is_away(
         answer = await user.answer(run)
 
     assert f"{word} once" in answer
-    assert len(doing()) == 1
+    assert begun(doing()) == 1
 
 
 async def test_a_turn_that_its_gateway_died_in_is_settled_truthfully_and_run_once(
@@ -91,8 +92,8 @@ async def test_a_turn_that_its_gateway_died_in_is_settled_truthfully_and_run_onc
     [task] = await tasks_about(beta, word)
     async with beta.user() as owner:
         ours = await messages_of_ours(owner, task["id"])
-    assert len(ours) == 1, "the task was begun twice"
-    assert len(doing()) == 1
+    assert len(ours) <= 1, "the task was begun twice"  # 2026.3 writes a message down at the turn's end
+    assert begun(doing()) == 1
     assert task["attempt"] == 1
     if task["state"] == "completed":  # OpenClaw went on with the session by itself
         assert f"{word} after all" in answer
@@ -140,6 +141,8 @@ async def test_a_resumed_turn_that_asks_again_attaches_to_the_open_task(
     session, node = f"agent:main:{word}", alpha.node()
 
     async with alpha.user() as user:
+        if not user.newer:
+            pytest.skip("this version of OpenClaw does not go on with a turn after a crash")
         await user.begin(f"ask {word}", session=session)
         await gate.arrival()
         await alpha.kill()
@@ -154,20 +157,25 @@ async def test_a_resumed_turn_that_asks_again_attaches_to_the_open_task(
 
         await eventually(answered, "the resumed turn did not get the result", log=alpha.log)
 
-    assert len(doing()) == 1
+    assert begun(doing()) == 1
     assert [task["state"] for task in await tasks_about(alpha, word)] == ["completed"]
 
 
 async def test_a_changed_config_is_taken_while_the_gateway_runs(beta: GatewayProcess, word: str) -> None:
-    change(beta, "profile", role=word)
+    role = await edited(beta, word)
 
     async def is_taken() -> bool:
-        answer = await beta.lan("GET", "/lan/profile", token=beta.lan_token)
-        return answer.status == 200 and answer.json.get("role") == word
+        try:
+            answer = await beta.lan("GET", "/lan/profile", token=beta.lan_token)
+        except aiohttp.ClientError:  # an older gateway restarts for it
+            return False
+        return answer.status == 200 and answer.json.get("role") == role
 
     await eventually(is_taken, "the new role is not in the profile", log=beta.log)
+    await beta.node_ready()
 
 
+@pytest.mark.usefixtures("reloads")
 async def test_a_plugin_reloaded_while_its_gateway_does_a_task_loses_nothing(
     model: ScriptedModel, beta: GatewayProcess, word: str
 ) -> None:
@@ -182,11 +190,12 @@ async def test_a_plugin_reloaded_while_its_gateway_does_a_task_loses_nothing(
     task = await outcome(beta, wire_id)
 
     assert (task["state"], task["result"]) == ("completed", f"{word} once")
-    assert len(doing()) == 1
+    assert begun(doing()) == 1
     async with beta.user() as owner:
         assert (await owner.ask("/lan-status")).startswith("beta")
 
 
+@pytest.mark.usefixtures("reloads")
 async def test_a_plugin_reloaded_while_its_tool_waits_loses_nothing(
     model: ScriptedModel, alpha: GatewayProcess, beta: GatewayProcess, word: str
 ) -> None:
@@ -204,7 +213,7 @@ async def test_a_plugin_reloaded_while_its_tool_waits_loses_nothing(
         status = await user.ask("/lan-status")
 
     assert f"{word} once" in answer
-    assert len(doing()) == 1
+    assert begun(doing()) == 1
     assert status.startswith("alpha")
 
 
@@ -258,12 +267,21 @@ async def new_node(gateway: GatewayProcess, before: str) -> None:
 
 async def begun_anew(gateway: GatewayProcess, *, repeatable: bool) -> None:
     """Change whether its tasks are repeatable; return once a node with that setting answers."""
-    change(gateway, "node", repeatable=repeatable)
-    tries = itertools.count(1)
     before = gateway.node()["boot"]
-    while not await reloaded(gateway, role=f"try {next(tries)} of {repeatable}"):
-        pass  # the end of an earlier turn was still in the making
+    change(gateway, "node", repeatable=repeatable)
+    await edited(gateway, f"repeatable: {repeatable}")
     await new_node(gateway, before)
+
+
+async def edited(gateway: GatewayProcess, role: str) -> str:
+    """Edit the config file until the gateway takes it; return the role in it.
+
+    A gateway refuses while the end of an earlier turn is still in the making.
+    """
+    number = 1
+    while not await reloaded(gateway, role=f"{role} {number}"):
+        number += 1
+    return f"{role} {number}"
 
 
 async def all_gone(gateway: GatewayProcess, node: dict[str, Any]) -> None:
@@ -297,7 +315,7 @@ def change(gateway: GatewayProcess, part: str, **keys: Any) -> None:
 
 
 async def reloaded(gateway: GatewayProcess, *, role: str) -> bool:
-    """Edit the config file; return whether the gateway reloaded the plugin, once it has or has refused to."""
+    """Edit the config file; return whether the gateway takes it, once it has decided."""
     size = gateway.log.stat().st_size
     change(gateway, "profile", role=role)
 
@@ -305,8 +323,10 @@ async def reloaded(gateway: GatewayProcess, *, role: str) -> bool:
         with gateway.log.open("rb") as log:
             log.seek(size)
             said = log.read()
-        return {end for end in (b"reload applied", b"not applied") if end in said}
+        return {
+            end for end in (b"reload applied", b"requires gateway restart", b"not applied") if end in said
+        }
 
-    return b"reload applied" in await eventually(
+    return b"not applied" not in await eventually(
         ends, "the gateway did not reload the plugin", log=gateway.log
     )

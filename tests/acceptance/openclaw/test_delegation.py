@@ -2,8 +2,10 @@
 
 import re
 
+import pytest
+
 from tests.acceptance.openclaw.gateway import GatewayProcess
-from tests.acceptance.openclaw.model import ScriptedModel, last_result, say, use
+from tests.acceptance.openclaw.model import ScriptedModel, begun, last_result, say, use
 from tests.acceptance.openclaw.tasks import ended, give, reply_of, said, tasks_about
 from tests.acceptance.openclaw.user import content_text
 from tests.acceptance.openclaw.waiting import eventually
@@ -26,12 +28,12 @@ async def test_an_agent_asks_the_agent_of_another_gateway_and_answers_with_its_r
         answer = await user.ask(f"ask {word}")
 
     assert f"{word} is done" in answer
-    assert {request.session for request in asking()} == {"agent:main:main"}
     [task] = await tasks_about(beta, word)
-    assert {request.session for request in doing()} == {f"agent:main:lan-task:{task['id']}"}
     assert task["state"] == "completed"
+    assert begun(asking()) == begun(doing()) == 1
     async with beta.user() as owner:
         assert word not in str(await owner.history("main"))
+        assert word in str(await owner.history(f"agent:main:lan-task:{task['id']}"))
 
 
 async def test_a_turn_that_does_not_reply_returns_its_final_text(
@@ -63,7 +65,7 @@ async def test_of_several_replies_the_first_counts_and_an_equal_one_is_fine(
     assert task["result"] == "first"
     assert [bool(re.match(REPLIED, result)) for result in results] == [True, True, False]
     assert results[2].startswith("error: ")
-    assert len(doing()) <= 2
+    assert begun(doing()) == 1
 
 
 async def test_a_reply_after_the_end_is_refused(
@@ -92,6 +94,8 @@ async def test_a_task_that_outlasts_the_wait_of_the_tool_is_told_to_the_asking_s
     session = f"agent:main:{word}"
 
     async with beta.user() as user:
+        if not user.newer:
+            pytest.skip("this version of OpenClaw wakes no session but the main one")
         answer = await user.ask(f"ask {word}", session=session)
         assert "lan_task" in answer
         await gate.arrival()
@@ -99,7 +103,7 @@ async def test_a_task_that_outlasts_the_wait_of_the_tool_is_told_to_the_asking_s
 
         def told() -> bool:
             return any(
-                f"{word} took its time" in request.context + request.user
+                f"{word} took its time" in request.told
                 for request in model.requests
                 if request.session == session
             )
@@ -121,13 +125,13 @@ async def test_a_late_result_reaches_the_main_session_with_its_next_turn(
 
         async def is_told() -> bool:
             await user.ask(f"next {word}")
-            return f"{word} took its time" in next_turns()[-1].context
+            return f"{word} took its time" in next_turns()[-1].told
 
         await eventually(is_told, "no turn of the main session was told of the result")
         before = len(next_turns())
         await user.ask(f"next {word}")
 
-    assert f"{word} took its time" not in next_turns()[before].context, "told twice"
+    assert f"{word} took its time" not in next_turns()[before].told, "told twice"
 
 
 async def test_a_turn_that_delegates_the_same_again_attaches_to_the_open_task(
@@ -152,7 +156,7 @@ async def test_a_turn_that_delegates_the_same_again_attaches_to_the_open_task(
 
     assert len(re.findall(rf"\b{task['id'][:4]}", answer)) >= 2, answer
     assert asked["state"] == "completed"
-    assert len(doing()) == 1
+    assert begun(doing()) == 1
 
 
 async def test_an_aborted_turn_leaves_its_delegation_running(
@@ -172,7 +176,7 @@ async def test_an_aborted_turn_leaves_its_delegation_running(
         asked = await ended(alpha, task["id"])
 
     assert (asked["state"], asked["result"]) == ("completed", f"{word} all the same")
-    assert len(doing()) == 1
+    assert begun(doing()) == 1
 
 
 async def test_a_task_that_takes_too_long_is_ended(
@@ -194,7 +198,7 @@ async def test_a_task_that_takes_too_long_is_ended(
         lambda: [request for request in model.aborted if f"do {word}" in request.user],
         "the gateway did not give up its question to the model",
     )
-    assert len(doing()) == 1
+    assert begun(doing()) == 1
 
 
 async def test_an_agent_sees_its_peers_and_what_they_offer(
@@ -204,9 +208,10 @@ async def test_an_agent_sees_its_peers_and_what_they_offer(
 
     async with alpha.user() as user:
         answer = await user.ask(f"ask {word}", session=f"agent:main:{word}")
+        lists_what_it_has = user.newer  # and not every model that it has heard of
 
     assert "beta" in answer
-    assert "scripted" in answer, "the model of the other gateway is not named"
+    assert ("scripted" if lists_what_it_has else "models: ") in answer, "the other's model is not named"
 
 
 async def test_the_messages_of_a_task_session_are_the_task_and_nothing_else(

@@ -39,15 +39,15 @@ def gateway(launcher: Path, the_model: ScriptedModel, tmp_path: Path) -> Gateway
 
 
 async def test_a_plugin_linked_from_a_symlinked_clone_serves_the_mesh(
-    model: ScriptedModel, clone: Path, gateway: GatewayProcess, word: str
+    model: ScriptedModel, clone: Path, gateway: GatewayProcess, consent: list[str], word: str
 ) -> None:
-    await link(gateway, "./plugin", folder=clone)
+    await gateway.cli("plugins", "install", "--link", "./plugin", *consent, folder=clone)
 
     await check_serves_the_mesh(model, gateway, word)
 
 
 async def test_a_plugin_linked_from_its_own_folder_after_npm_install_serves_the_mesh(
-    model: ScriptedModel, clone: Path, gateway: GatewayProcess, word: str
+    model: ScriptedModel, clone: Path, gateway: GatewayProcess, consent: list[str], word: str
 ) -> None:
     plugin = clone.parent / "clone" / "plugin"
     before = files_in(plugin)
@@ -55,15 +55,8 @@ async def test_a_plugin_linked_from_its_own_folder_after_npm_install_serves_the_
     await npm_install(plugin, gateway.home)
     assert {name: text for name, text in files_in(plugin).items() if name in before} == before
 
-    await link(gateway, ".", folder=plugin)
+    await gateway.cli("plugins", "install", "--link", ".", *consent, folder=plugin)
     await check_serves_the_mesh(model, gateway, word)
-
-
-async def link(gateway: GatewayProcess, plugin: str, *, folder: Path) -> None:
-    """Install the plugin as the README says; newer versions of OpenClaw want a consent."""
-    options = await gateway.cli("plugins", "install", "--help")
-    consent = [option for option in ("--force", "--accept-capabilities") if option in options]
-    await gateway.cli("plugins", "install", "--link", plugin, *consent, folder=folder)
 
 
 async def npm_install(folder: Path, home: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from tests.acceptance.node_process import envelope
 from tests.acceptance.openclaw.gateway import GatewayProcess
-from tests.acceptance.openclaw.model import ScriptedModel, say
+from tests.acceptance.openclaw.model import ScriptedModel, begun, say
 from tests.acceptance.openclaw.tasks import give, outcome
 from tests.acceptance.test_seed import HEALTH, PROFILE, TASK
 
@@ -68,7 +68,7 @@ async def test_the_calls_of_the_first_readme_work_on_the_port_of_the_gateway(
     assert (taken["taskId"], taken["state"]) == ("task-001", "submitted")
     assert again == taken
     assert (done["state"], done["result"]) == ("completed", "晴")
-    assert len(doing()) == 1
+    assert begun(doing()) == 1
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.acceptance.openclaw.gateway import GatewayProcess
-from tests.acceptance.openclaw.model import ScriptedModel, last_result, say, use
+from tests.acceptance.openclaw.model import ScriptedModel, begun, last_result, say, use
 from tests.acceptance.openclaw.tasks import ended, outcome, send, tasks_about
 from tests.acceptance.openclaw.waiting import eventually
 
@@ -22,14 +22,14 @@ async def test_a_message_is_in_the_inbox_and_pointed_to_in_the_next_chat_turn(
 
         async def is_pointed_to() -> bool:
             await owner.ask(f"hello {word}")
-            return f"greetings from {word}" in turns()[-1].context
+            return f"greetings from {word}" in turns()[-1].told
 
         await eventually(is_pointed_to, "no turn was told of the message")
         shown = await owner.ask("/lan-inbox")
 
     assert re.search(r"beta.*delivered", sent)
-    assert [r for r in model.unscripted if word in r.context + r.user] == [], "a message started a turn"
-    assert "lan_inbox" in turns()[-1].context
+    assert [r for r in model.unscripted if word in r.told] == [], "a message started a turn"
+    assert "lan_inbox" in turns()[-1].told
     assert f"greetings from {word}" in shown
     assert "alpha" in shown
 
@@ -112,7 +112,7 @@ async def test_in_manual_mode_a_task_waits_for_the_word_of_its_owner(
     assert (done["state"], done["result"]) == ("completed", "as you allowed")
     assert (not_done["state"], not_done["error"]["code"]) == ("rejected", "denied")
     assert "rejected" in again
-    assert len(doing()) == 1
+    assert begun(doing()) == 1
 
 
 async def test_an_agent_is_told_that_its_task_waits_for_approval(

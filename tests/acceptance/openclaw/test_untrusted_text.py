@@ -63,7 +63,7 @@ async def test_messages_reach_their_reader_as_quoted_data(
 
         async def are_pointed_to() -> bool:
             await owner.ask(f"hello {word}")
-            told = "".join(request.context for request in turns())
+            told = "".join(request.told for request in turns())
             return all(f"{word} {number}" in told for number in range(len(texts)))
 
         await eventually(are_pointed_to, "no turn was told of the messages")
@@ -72,7 +72,7 @@ async def test_messages_reach_their_reader_as_quoted_data(
         inbox = await owner.ask("/lan-inbox")
 
     for text in texts:
-        [told] = [request.context for request in turns() if text.splitlines()[-1] in request.context]
+        [told] = [request.told for request in turns() if text.splitlines()[-1] in request.told]
         check_quoted(text, told)
         check_quoted(text, reading()[-1].results[-1])
     assert all(line.startswith("- ") for line in inbox.splitlines())

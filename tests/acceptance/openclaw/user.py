@@ -30,6 +30,10 @@ class User:
         """
         self.events: list[dict[str, Any]] = []
         """All that the gateway has told since the connection stands."""
+        self.methods: frozenset[str] = frozenset()
+        """What this version of the gateway can be asked for."""
+        self.newer = False
+        """Whether it keeps an account of its sessions: it resumes and wakes them, and knows their models."""
         self._name = name
         self._url = url
         self._token = token
@@ -52,7 +56,7 @@ class User:
         client = {"id": "cli", "version": "0.0.1", "platform": "linux", "mode": "cli"}
         scopes = ["operator.admin", "operator.read", "operator.write", "operator.approvals"]
         device = Device.kept_in(self._home / "device-of-the-owner.pem")  # 2026.3 gives others no scopes
-        await self.call(
+        greeting = await self.call(
             "connect",
             minProtocol=3,
             maxProtocol=4,
@@ -63,6 +67,8 @@ class User:
             auth={"token": self._token},
             device=device.credential(client, "operator", scopes, self._token, challenge["payload"]),
         )
+        self.methods = frozenset(greeting["features"]["methods"])
+        self.newer = "sessions.describe" in self.methods
         return self
 
     async def __aexit__(
