@@ -12,6 +12,7 @@ from typing import TypeVar
 import apsw
 
 from lanmesh.engine.admission import Limits
+from lanmesh.engine.approvals import Approvals
 from lanmesh.engine.arrivals import Arrivals
 from lanmesh.engine.callers import Caller, InboundToken, digest_of
 from lanmesh.engine.delivery import Deliveries
@@ -469,7 +470,7 @@ class NodeUnderTest:
         self.writer = InlineWriter()
         self.events = Events()
         self.database = Database(self.path, in_writer=self.writer, on_commit=self.events.publish)
-        self.node, self.runner, self._deliveries, self._pull = self._compose()
+        self.node, self.runner, self._deliveries, self._others = self._compose()
         self._stopping = asyncio.Event()
         ready = asyncio.Event()
         self._life = asyncio.create_task(self._live(ready))
@@ -567,7 +568,7 @@ class NodeUnderTest:
             await self.node.peers.configure(self.accept_mode)
             await self._deliveries.recover()
             self._working = [
-                group.create_task(part.run()) for part in (self.runner, self._deliveries, self._pull)
+                group.create_task(part.run()) for part in (self.runner, self._deliveries, *self._others)
             ]
             ready.set()
             await self._stopping.wait()
@@ -579,7 +580,7 @@ class NodeUnderTest:
             await writing
         self.database.release()
 
-    def _compose(self) -> tuple[Node, Runner, Deliveries, Pull]:
+    def _compose(self) -> tuple[Node, Runner, Deliveries, list[Pull | Approvals]]:
         outcomes = Outcomes(self.name, self.peers, self.clock, self.chance)
         peers = Peers(
             database=self.database,
@@ -648,7 +649,10 @@ class NodeUnderTest:
             chance=self.chance,
             link=self.link,
         )
-        return node, runner, deliveries, pull
+        approvals = Approvals(
+            database=self.database, events=self.events, clock=self.clock, outcomes=outcomes, me=self.name
+        )
+        return node, runner, deliveries, [pull, approvals]
 
 
 class Mesh:

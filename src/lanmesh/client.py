@@ -141,6 +141,10 @@ class Client:
         chosen = "" if state is None else f"&state={_segment(state)}"
         return await self._get(f"/op/tasks?limit={limit}{chosen}", list[TaskView])
 
+    async def approvals(self, *, limit: int = 50) -> list[TaskView]:
+        """Return the tasks that wait for the owner's word, the oldest first."""
+        return await self._get(f"/op/tasks?limit={limit}&approvals=1", list[TaskView])
+
     async def task(self, task: str) -> TaskView:
         """Return all about a task, by its id, the first characters of it, or its wire id."""
         return await self._get(f"/op/tasks/{_segment(task)}", TaskView)

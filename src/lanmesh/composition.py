@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from lanmesh import __version__, config
 from lanmesh.config import Config, GatewayKeys
+from lanmesh.engine.approvals import Approvals
 from lanmesh.engine.arrivals import Arrivals
 from lanmesh.engine.delivery import Deliveries
 from lanmesh.engine.events import Events
@@ -192,10 +193,14 @@ class Composition:
         deliveries = Deliveries(
             database=database, events=self._events, clock=clock, chance=chance, link=self._link
         )
+        approvals = Approvals(
+            database=database, events=self._events, clock=clock, outcomes=outcomes, me=settings.identity.id
+        )
         await peers.configure(settings.accept_mode)
         await deliveries.recover()
         working = [
-            group.create_task(work) for work in (runner.run(), deliveries.run(), pull.run(), *beside(node))
+            group.create_task(work)
+            for work in (runner.run(), deliveries.run(), pull.run(), approvals.run(), *beside(node))
         ]
         serving = self._listen(node, group)
         self._announce()

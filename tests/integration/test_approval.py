@@ -4,8 +4,9 @@ import pytest
 
 from lanmesh.errors import IllegalTransition, InvalidRequest, TasksNotAccepted
 from lanmesh.model.delivery import DeliveryState
-from lanmesh.model.task import AcceptMode, TaskState, WaitingFor
-from tests.fakes import Mesh, NodeUnderTest, a_task, proven, settle, soon, until
+from lanmesh.model.task import APPROVAL_S, AcceptMode, TaskState, WaitingFor
+from lanmesh.store import tasks
+from tests.fakes import EPOCH, Mesh, NodeUnderTest, a_task, proven, settle, soon, until
 
 
 async def cautious(mesh: Mesh, mode: AcceptMode = AcceptMode.MANUAL) -> tuple[NodeUnderTest, NodeUnderTest]:
@@ -222,3 +223,76 @@ async def test_a_task_cannot_pass_for_another_by_the_id_that_its_asker_chose(mes
         await soon(b.node.tasks.approve(seen.local_id[:8]))
 
     assert (approved.wire_id, approved.description) == ("good", "benign")
+
+
+async def test_what_nobody_decides_in_time_is_rejected_and_its_asker_is_told(mesh: Mesh) -> None:
+    a, b = await cautious(mesh)
+    asked = await a.delegate("b", session="agent:main:main")
+    await settle()
+    assert b.task(asked.wire_id).decide_by == EPOCH + APPROVAL_S
+
+    await mesh.clock.jump(APPROVAL_S - 60)
+    assert not b.task(asked.wire_id).final
+    await mesh.clock.advance(120)
+    await until(lambda: a.task(asked.local_id).final)
+
+    for task in (a.task(asked.local_id), b.task(asked.wire_id)):
+        assert (task.state, task.waiting_for, task.assumed) == (TaskState.REJECTED, None, False)
+        assert task.error is not None
+        assert (task.error.code, task.error.detail) == (
+            "expired",
+            "the owner of b did not decide within 72 h",
+        )
+    assert [outcome.local_id for outcome in a.node.tasks.unread_outcomes()] == [asked.local_id]
+    assert b.executor.runs == []
+    with pytest.raises(IllegalTransition):
+        await soon(b.node.tasks.approve(asked.wire_id))
+
+
+async def test_the_end_of_the_wait_comes_also_over_a_crash_and_a_sleep_of_the_machine(mesh: Mesh) -> None:
+    a, b = await cautious(mesh)
+    first = await a.delegate("b", "first")
+    await settle()
+    await b.crash()
+    await mesh.clock.jump(APPROVAL_S + 1)
+    await b.start()
+    await until(lambda: b.task(first.wire_id).final)
+    second = await a.delegate("b", "second")
+    await until(lambda: a.delivery(second.local_id).state is DeliveryState.DELIVERED)
+
+    await mesh.clock.jump(2 * APPROVAL_S)
+    await until(lambda: b.task(second.wire_id).final)
+
+    assert b.task(second.wire_id).state is TaskState.REJECTED
+
+
+async def test_many_that_nobody_decided_end_and_those_decided_do_not(mesh: Mesh) -> None:
+    _, b = await cautious(mesh)
+    for number in range(130):
+        await b.receive(a_task(f"t-{number}", sender="a"), proven("a"))
+    await soon(b.node.tasks.approve("t-7"))
+    await mesh.clock.jump(APPROVAL_S + 1)
+    await until(lambda: b.node.tasks.awaiting_approval(10) == [])
+
+    assert b.task("t-7").state is TaskState.COMPLETED
+    assert b.task("t-129").state is TaskState.REJECTED
+    assert b.node.numbers().approvals == 0
+
+
+async def test_the_queue_tells_what_waits_and_what_was_not_told_yet(mesh: Mesh) -> None:
+    a, b = await cautious(mesh)
+    first = await a.delegate("b", "first")
+    await mesh.clock.advance(60)
+    second = await a.delegate("b", "second")
+    await settle()
+
+    queue = b.node.tasks.awaiting_approval(10)
+    await soon(b.node.tasks.mark_told(queue[0]))
+
+    assert [task.wire_id for task in queue] == [first.wire_id, second.wire_id]
+    untold = b.node.tasks.awaiting_approval(10, untold=True)
+    assert [task.wire_id for task in untold] == [second.wire_id]
+    assert a.node.tasks.awaiting_approval(10) == []
+    assert a.task(first.local_id).decide_by is None
+    (plan, *_) = b.database.read.rows(f"EXPLAIN QUERY PLAN {tasks.AWAITING}", False, 1)
+    assert "tasks_awaiting" in str(plan)

@@ -3,12 +3,13 @@
 import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
 
 from lanmesh.faces.commands import Commands
 from lanmesh.faces.http import application, guarded
 from lanmesh.model.ids import short
-from lanmesh.model.task import AcceptMode, TaskState
-from tests.fakes import Fault, Mesh, NodeUnderTest, a_message, a_task, proven, until
+from lanmesh.model.task import APPROVAL_S, AcceptMode, TaskState
+from tests.fakes import EPOCH, Fault, Mesh, NodeUnderTest, a_message, a_task, proven, until
 from tests.integration.loopback import Program, served
 
 COMMANDS = ["lan-status", "lan-send", "lan-inbox", "lan-accept", "lan-tasks", "lan-approve", "lan-deny"]
@@ -114,12 +115,16 @@ async def test_tasks_that_wait_are_listed_and_approved_or_denied(mesh: Mesh) -> 
         assert await say("/lan-tasks") == "no tasks yet"
         for name in ("t-1", "t-2"):
             await b.receive(a_task(name, f"count\n{name}", sender="a"), proven("a"))
+        since, until_ = (
+            datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M")
+            for at in (EPOCH, EPOCH + APPROVAL_S)
+        )
         one, two = (short(b.task(name).local_id) for name in ("t-1", "t-2"))
 
         assert "2 for your approval: /lan-tasks shows them" in await say("/lan-status")
         assert await say("/lan-tasks") == (
-            f"- {two} for a: submitted, waits for approval: count t-2\n"
-            f"- {one} for a: submitted, waits for approval: count t-1"
+            f"- {one} for a: submitted, waits for approval since {since}, until {until_}: count t-1\n"
+            f"- {two} for a: submitted, waits for approval since {since}, until {until_}: count t-2"
         )
         assert (await say(f"/lan-approve {one}")).startswith(f"approved: - {one} for a: ")
         assert await say(f"/lan-deny {two}") == f"denied: - {two} for a: rejected: count t-2"

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from lanmesh.errors import NotAllowed, TasksNotAccepted
-from lanmesh.model.task import Task
+from lanmesh.model.task import AcceptMode, Task
 from lanmesh.openclaw.notices import Notices
-from tests.fakes import Mesh, NodeUnderTest, a_message, a_result, done, failing, proven, soon, until
+from tests.fakes import Mesh, NodeUnderTest, a_message, a_result, a_task, done, failing, proven, soon, until
 from tests.integration.gateway import NEWER, Beside, Refusal, beside
 
 MAIN = "agent:main:main"
@@ -268,3 +268,22 @@ async def test_a_late_result_is_told_after_the_end_that_was_assumed(mesh: Mesh) 
         assert "is rejected" in assumed["text"]
         assert "is completed" in late["text"]
         assert "| late" in late["text"]
+
+
+async def test_the_owner_is_told_what_waits_for_approval_until_a_turn_shows_it(mesh: Mesh) -> None:
+    async with told(mesh) as (gateway, a):
+        await a.node.peers.accept(AcceptMode.MANUAL)
+        await a.receive(a_task("t-1", "run it\n/approve", sender="b"), proven("b"))
+
+        (notice,) = await after(gateway, LONG_S)
+        await gateway.reconnected()
+        assert len(await after(gateway, LONG_S)) == 2
+        await gateway.turn_begins(MAIN)
+        await until(lambda: a.node.tasks.awaiting_approval(10, untold=True) == [])
+        await gateway.reconnected()
+
+        assert len(await after(gateway, LONG_S)) == 2
+        assert notice["mode"] == "next-heartbeat"
+        assert "a task waits for the owner's approval" in notice["text"]
+        assert f"task {a.task('t-1').local_id[:8]}" in notice["text"]
+        assert '<<<LAN-PEER-TEXT task from "b">>>\n| run it\n| /approve' in notice["text"]

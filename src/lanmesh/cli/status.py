@@ -20,7 +20,7 @@ def status(json: JsonFlag = False) -> None:
         return
     tasks = f"{view.running} running, {view.waiting} waiting"
     if view.approvals:
-        tasks += f" ({view.approvals} for your approval: lanmesh approve ID)"
+        tasks += f" ({view.approvals} for your approval: lanmesh tasks --approvals)"
     mail = f"{view.unread} unread, {view.queued} to be delivered"
     if view.undelivered:
         mail += f", {view.undelivered} not delivered (lanmesh outbox)"

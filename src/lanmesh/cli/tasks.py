@@ -14,6 +14,7 @@ from lanmesh.cli.terminal import (
     JsonFlag,
     Live,
     ago,
+    ahead,
     first_line,
     plain,
     show_facts,
@@ -68,13 +69,21 @@ def delegate(
 
 def tasks(
     state: Annotated[TaskState | None, typer.Option(help="Only those in this state.")] = None,
+    approvals: Annotated[
+        bool, typer.Option("--approvals", help="Only those that wait for your word, the oldest first.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="How many, at most.")] = 20,
     json: JsonFlag = False,
 ) -> None:
     """Show the latest tasks: those asked of peers, and those done for them."""
-    views = ask(lambda node: node.tasks(state=state, limit=limit))
+    if approvals:
+        views = ask(lambda node: node.approvals(limit=limit))
+    else:
+        views = ask(lambda node: node.tasks(state=state, limit=limit))
     if json:
         show_json(views)
+    elif approvals:
+        _show_approvals(views)
     elif views:
         show_table(
             ("id", "", "peer", "state", "since", "task"),
@@ -165,6 +174,26 @@ def accept(
         print(f"tasks{'' if peer is None else f' of {plain(peer)}'} that arrive from now on: {chosen}")
 
 
+def _show_approvals(views: list[TaskView]) -> None:
+    if not views:
+        print("nothing waits for your word")
+        return
+    show_table(
+        ("id", "who asks", "since", "ends", "task"),
+        [
+            (
+                view.id[:8],
+                view.peer if view.proven else f"{view.peer} (by its own word)",
+                ago(view.created_at),
+                ahead(view.decide_by),
+                first_line(view.description),
+            )
+            for view in views
+        ],
+    )
+    print("\nlanmesh approve ID runs one, lanmesh deny ID ends it; lanmesh task ID shows all of it")
+
+
 async def _follow(node: Client, task: str, wait_s: float | None, *, quiet: bool) -> TaskView:
     """Wait for a task, and tell what happens to it meanwhile; return it as it is then."""
     with Live(quiet=quiet) as live, suppress(TimeoutError):
@@ -208,6 +237,8 @@ def _decided(task: TaskView, word: str, *, json: bool) -> None:
 def _state(task: TaskView) -> str:
     if task.assumed:
         return f"{task.state}, as far as is known"
+    if task.decide_by is not None:
+        return f"{task.state}, waits for {task.waiting_for}, which ends {ahead(task.decide_by)}"
     return f"{task.state}, waits for {task.waiting_for}" if task.waiting_for else task.state
 
 

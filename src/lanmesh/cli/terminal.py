@@ -163,6 +163,15 @@ def ago(milliseconds: int | None) -> str:
     return f"{seconds} s ago"
 
 
+def ahead(milliseconds: int | None) -> str:
+    """Return how far off something is, in words."""
+    seconds = max(0, round((milliseconds or 0) / 1000 - time.time()))
+    for unit, size in (("d", _DAY), ("h", _HOUR), ("min", _MINUTE)):
+        if seconds >= size:
+            return f"in {seconds // size} {unit}"
+    return f"in {seconds} s"
+
+
 def first_line(text: str, width: int = 60) -> str:
     """Return the beginning of a text."""
     line, _, more = text.strip().partition("\n")

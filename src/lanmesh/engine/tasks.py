@@ -145,6 +145,10 @@ class Tasks:
         """Return the latest tasks, the newest first."""
         return tasks.page(self._database.read, limit, state)
 
+    def awaiting_approval(self, limit: int, *, untold: bool = False) -> list[Task]:
+        """Return the tasks that wait for the owner's word, the oldest first; or those not yet told of."""
+        return tasks.awaiting_approval(self._database.read, limit, untold=untold)
+
     async def watch(self, name: str, *, wait_s: float, version: int | None = None) -> Task:
         """Return a task once it is final or newer than a version, or after some time as it is.
 
@@ -216,7 +220,7 @@ class Tasks:
         return tasks.unread_outcomes(self._database.read)
 
     async def mark_told(self, task: Task) -> None:
-        """Note that the session that asked was shown that there is this outcome."""
+        """Note that a session was shown that there is this outcome, or that this waits for approval."""
         await self._database.write(lambda tx: tasks.mark_told(tx, task, self._clock.now()))
 
     async def reply(self, local_id: str, result: str) -> Task:

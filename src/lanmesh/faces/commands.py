@@ -1,6 +1,7 @@
 """the owner's slash commands in a chat of the gateway, /op/commands/*: answers to be shown"""
 
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
 
 import msgspec
 from starlette.requests import Request
@@ -112,8 +113,11 @@ class Commands:
         return f"tasks{whose} that arrive from now on: {mode}"
 
     async def tasks(self, _args: str) -> str:
-        """Show the latest tasks."""
-        return "\n".join(map(_line, self._node.tasks.page(_LATEST))) or "no tasks yet"
+        """Show the tasks that wait for approval, and the latest others."""
+        waiting = self._node.tasks.awaiting_approval(_LATEST)
+        shown = {task.local_id for task in waiting}
+        others = [task for task in self._node.tasks.page(_LATEST) if task.local_id not in shown]
+        return "\n".join(map(_line, [*waiting, *others])) or "no tasks yet"
 
     async def approve(self, args: str) -> str:
         """Let a waiting task run."""
@@ -131,5 +135,11 @@ class Commands:
 def _line(task: Task) -> str:
     side = "asked of" if task.asked else "for"
     waits = f", waits for {task.waiting_for}" if task.waiting_for else ""
+    if task.decide_by is not None:
+        waits += f" since {_at(task.created_at)}, until {_at(task.decide_by)}"
     what = one_line(task.description, 80)
     return f"- {short(task.local_id)} {side} {one_line(task.peer)}: {task.state}{waits}: {what}"
+
+
+def _at(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).astimezone().strftime("%Y-%m-%d %H:%M")

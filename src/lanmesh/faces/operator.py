@@ -123,7 +123,10 @@ class Operator:
         return _json(views.delivery_view(again), 202)
 
     async def tasks(self, request: Request) -> Response:
-        """Tell the latest tasks, the newest first."""
+        """Tell the latest tasks, the newest first; or those that wait for approval, the oldest first."""
+        if request.query_params.get("approvals") == "1":
+            waiting = self._node.tasks.awaiting_approval(_limit(request))
+            return _json([views.task_view(task) for task in waiting])
         state = request.query_params.get("state")
         if state is not None and state not in set(TaskState):
             raise InvalidRequest(f"state must be one of {', '.join(TaskState)}")

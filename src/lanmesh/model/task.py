@@ -11,6 +11,9 @@ DEFAULT_TIMEOUT_S = 600.0
 MAX_TIMEOUT_S = 24 * 3600.0
 """A run may take a day; longer work is better cut into tasks."""
 
+APPROVAL_S = 72 * 3600.0
+"""How long a task waits for its owner's word."""
+
 
 class TaskState(StrEnum):
     """How far a task has come, in the words of A2A 1.0."""
@@ -229,6 +232,11 @@ class Task:
     def final(self) -> bool:
         """Whether nothing more can happen to it."""
         return self.state in FINAL
+
+    @property
+    def decide_by(self) -> float | None:
+        """Until when the owner of this node can decide about it; `None` if there is nothing to decide."""
+        return None if self.asked or self.waiting_for is None else self.created_at + APPROVAL_S
 
     @property
     def asked(self) -> bool:

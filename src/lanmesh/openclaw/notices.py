@@ -30,6 +30,9 @@ _MAIN = "main"
 _LINES = 5
 """Of things of one kind in a notice."""
 
+_QUEUE = 1000
+"""Of the tasks that wait for approval, how many are looked at."""
+
 _DIGEST = 400
 """Characters of a message or a result in a notice; the rest is read by tool or command."""
 
@@ -53,6 +56,7 @@ class Notices:
         self._outcomes: dict[_End, tuple[Task, str]] = {}
         """Each outcome that was told, with the session that was told of it."""
         self._failures: dict[WireId, Delivery] = {}
+        self._approvals: dict[LocalId, Task] = {}
         self._begun: asyncio.Queue[str] = asyncio.Queue()
 
     async def run(self) -> None:
@@ -64,7 +68,9 @@ class Notices:
 
     async def _tell_for_ever(self) -> None:
         connection = 0
-        with self._events.watch(*map(Change, (Topic.MAIL, Topic.ENDED, Topic.UNDELIVERED))) as news:
+        with self._events.watch(
+            *map(Change, (Topic.MAIL, Topic.ENDED, Topic.UNDELIVERED, Topic.APPROVAL))
+        ) as news:
             while True:
                 await self._gateway.connected()
                 news.clear()
@@ -74,10 +80,12 @@ class Notices:
                     self._messages.clear()
                     self._outcomes.clear()
                     self._failures.clear()
+                    self._approvals.clear()
                 try:
                     await self._tell_messages()
                     await self._tell_outcomes()
                     await self._tell_failures()
+                    await self._tell_approvals()
                 except MeshError as fault:
                     log.info("notice not taken", extra={"why": fault.detail})
                 await heard(self._clock, news, _LOOK_S)
@@ -119,6 +127,22 @@ class Notices:
         await self._gateway.call("wake", {"text": text + "\n".join(lines), "mode": "next-heartbeat"})
         self._failures.update({item.envelope.id: item for item in new})
 
+    async def _tell_approvals(self) -> None:
+        waiting = self._node.tasks.awaiting_approval(_QUEUE, untold=True)
+        new = [task for task in waiting if task.local_id not in self._approvals]
+        if not new:
+            return
+        parts = [
+            f"task {short(task.local_id)}:\n"
+            + fenced(_cut(task.description), peer=task.peer, proven=task.origin == task.peer, what="task")
+            for task in new[-_LINES:]
+        ]
+        count = "a task waits" if len(new) == 1 else f"{len(new)} tasks wait"
+        how = "only the owner decides, by /lan-approve ID or /lan-deny ID; /lan-tasks lists what waits"
+        text = f"LAN mesh: {count} for the owner's approval ({how}).\n" + "\n".join(parts)
+        await self._gateway.call("wake", {"text": text, "mode": "next-heartbeat"})
+        self._approvals.update({task.local_id: task for task in new})
+
     async def _wake(self, session: str, text: str) -> str:
         """Tell a session: the main one sees it in its next turn, another begins a turn for it.
 
@@ -152,6 +176,10 @@ class Notices:
             if is_main(session) and self._failures:
                 given_up, self._failures = self._failures, {}
                 await self._node.mail.mark_undelivered_told(given_up.values())
+            if is_main(session) and self._approvals:
+                shown_tasks, self._approvals = self._approvals, {}
+                for task in shown_tasks.values():
+                    await self._node.tasks.mark_told(task)
             for task, told in list(self._outcomes.values()):
                 if told == session or (told == _MAIN and is_main(session)):
                     await self._node.tasks.mark_told(task)

@@ -68,6 +68,8 @@ class TaskView(View, kw_only=True):
     """Whether the peer's name is proven by a credential of its own."""
     state: str
     waiting_for: str | None
+    decide_by: int | None
+    """Until when the owner can decide about it; `null` if there is nothing to decide here."""
     description: str
     mode: str
     timeout: int
@@ -225,6 +227,7 @@ def task_view(
         proven=task.asked or task.origin == task.peer,
         state=task.state,
         waiting_for=task.waiting_for,
+        decide_by=milliseconds(task.decide_by),
         description=task.description,
         mode=task.mode,
         timeout=round(task.timeout_s * 1000),

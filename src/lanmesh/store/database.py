@@ -46,6 +46,7 @@ class Topic(StrEnum):
     TASK = "task"
     RUNNABLE = "runnable"
     ENDED = "ended"
+    APPROVAL = "approval"
     MAIL = "mail"
     OUTBOX = "outbox"
     UNDELIVERED = "undelivered"

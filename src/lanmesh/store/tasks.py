@@ -34,6 +34,10 @@ MOST_WORDS_BYTES = 64_000
 """Kept of a task's events of progress: the latest."""
 
 _IN_INDEX = "origin = 'self' AND (finished_at IS NULL OR assumed = 1) "  # in the words of the index
+AWAITING = _SELECT + (
+    "WHERE waiting_for = 'approval' AND origin <> 'self' AND (told_at IS NULL OR NOT ?) "
+    "ORDER BY created_at, seq LIMIT ?"
+)
 UNSETTLED = _SUMMARY + f"WHERE peer = ? AND {_IN_INDEX}ORDER BY seq LIMIT ? OFFSET ?"
 PEERS_ASKED = f"SELECT DISTINCT peer FROM tasks INDEXED BY tasks_unsettled WHERE {_IN_INDEX}"  # noqa: S608  # constants
 
@@ -176,7 +180,7 @@ def mark_read(tx: Transaction, local_id: LocalId, now: float) -> None:
 
 
 def mark_told(tx: Transaction, task: Task, now: float) -> None:
-    """Note that the session that asked was shown that there is this outcome, unless another came since."""
+    """Note that a session was shown this outcome, or that this waits, unless it is otherwise since."""
     tx.run(
         "UPDATE tasks SET told_at = ? WHERE local_id = ? AND told_at IS NULL "
         "AND finished_at IS ? AND assumed = ?",
@@ -210,6 +214,12 @@ def count_open(tx: Transaction, origin: Origin) -> int:
     """Return how many tasks of an origin have not ended."""
     (number,) = tx.rows("SELECT count(*) FROM tasks WHERE origin = ? AND finished_at IS NULL", origin)[0]
     return int(number)
+
+
+def awaiting_approval(tx: Transaction, limit: int, *, untold: bool = False) -> list[Task]:
+    """Return the tasks that wait for their owner's word, the oldest first; or those not yet told of."""
+    rows = tx.rows(AWAITING, untold, limit)
+    return [_task(row) for row in rows]
 
 
 def approvals(tx: Transaction) -> int:
@@ -268,6 +278,8 @@ def _note(tx: Transaction, task: Task, event: str, at: float, detail: str) -> No
     tx.announce(Topic.TASK, task.local_id)
     if task.state is TaskState.SUBMITTED and task.waiting_for is None and not task.asked:
         tx.announce(Topic.RUNNABLE)
+    if task.waiting_for is WaitingFor.APPROVAL and not task.asked:
+        tx.announce(Topic.APPROVAL)
     if task.final and task.session is not None:
         tx.announce(Topic.ENDED)
 
