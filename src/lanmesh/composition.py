@@ -26,6 +26,7 @@ from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Executor, Surroundings
 from lanmesh.engine.pull import Pull
+from lanmesh.engine.retention import Keep, Retention
 from lanmesh.engine.runner import Runner
 from lanmesh.engine.tasks import Tasks
 from lanmesh.engine.watching import Watching
@@ -196,11 +197,20 @@ class Composition:
         approvals = Approvals(
             database=database, events=self._events, clock=clock, outcomes=outcomes, me=settings.identity.id
         )
+        keep = Keep(age_s=settings.node.keep_days * 24 * 3600.0, count=settings.node.keep_count)
+        retention = Retention(database=database, clock=clock, keep=keep)
         await peers.configure(settings.accept_mode)
         await deliveries.recover()
         working = [
             group.create_task(work)
-            for work in (runner.run(), deliveries.run(), pull.run(), approvals.run(), *beside(node))
+            for work in (
+                runner.run(),
+                deliveries.run(),
+                pull.run(),
+                approvals.run(),
+                retention.run(),
+                *beside(node),
+            )
         ]
         serving = self._listen(node, group)
         self._announce()

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from lanmesh.engine.admission import Limits
+from lanmesh.engine.retention import Keep
 from lanmesh.errors import InvalidConfig, InvalidRequest
 from lanmesh.model import ids
 from lanmesh.model.envelope import EnvelopeType
@@ -115,6 +116,12 @@ class NodeKeys(_Keys, kw_only=True):
     max_waiting: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Tasks that may wait; more are refused for the time being")
     ] = Limits().max_waiting
+    keep_days: Annotated[
+        int, Meta(ge=1, le=3650, description="Days that finished tasks and mail that was read are kept")
+    ] = 30
+    keep_count: Annotated[
+        int, Meta(ge=1, le=10_000_000, description="How many of each are kept; the older ones go")
+    ] = Keep().count
     max_open: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Tasks of one peer that may run or wait at a time")
     ] = Limits().open_tasks

@@ -322,6 +322,8 @@ def test_every_setting_is_listed_with_its_source() -> None:
         ("node.repeatable", False, "stdin"),
         ("node.concurrency", 2, "default"),
         ("node.maxWaiting", 1000, "default"),
+        ("node.keepDays", 30, "default"),
+        ("node.keepCount", 10_000, "default"),
         ("node.maxOpen", 500, "default"),
         ("node.maxRequests", 6000, "default"),
         ("node.maxStored", 256, "default"),

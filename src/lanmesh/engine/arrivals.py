@@ -14,7 +14,7 @@ from lanmesh.errors import InvalidRequest, NotAllowed, TaskNotFound
 from lanmesh.model import ids
 from lanmesh.model.envelope import Envelope, TaskRequest
 from lanmesh.model.ids import SELF, SHARED
-from lanmesh.model.task import Task, TaskReport, WaitingFor
+from lanmesh.model.task import Task, TaskReport, TaskState, WaitingFor
 from lanmesh.store import inbox, tasks
 from lanmesh.store.database import Database, Transaction
 
@@ -61,7 +61,7 @@ class Arrivals:
             known = admission.already_seen(tx, caller, envelope, digest)
             if known is not None and known.task is not None:
                 self._peers.note_contact(tx, envelope.sender)
-                return tasks.get(tx, known.task).first_report()
+                return _first_answer(tx, known.task, envelope.id)
             self._peers.allowance.check(tx, caller, envelope)
             chain = admission.chain_of(envelope, self._peers.me)
             mode = self._peers.mode_for(tx, caller, envelope.sender)
@@ -106,7 +106,7 @@ class Arrivals:
         def change(tx: Transaction) -> TaskReport:
             known = admission.already_seen(tx, caller, envelope, digest)
             if known is not None and known.task is not None:
-                return tasks.get(tx, known.task).report()
+                return _now(tx, known.task, report)
             self._peers.allowance.check(tx, caller, envelope)
             task = tasks.of_origin(tx, SELF, report.task_id)
             if task is None:
@@ -161,3 +161,17 @@ def _check_doer(caller: Caller, reply_key: str | None, task: Task) -> None:
     keyed = hmac.compare_digest((reply_key or "").encode(), (task.reply_key or "").encode())
     if not keyed and (caller.peer is None or reply_key is not None):
         raise NotAllowed(f"the replyKey is not that of task {ids.quoted(task.wire_id)}")
+
+
+def _first_answer(tx: Transaction, local_id: ids.LocalId, wire_id: ids.WireId) -> TaskReport:
+    try:
+        return tasks.get(tx, local_id).first_report()
+    except TaskNotFound:  # it is over and forgotten, its id is not
+        return TaskReport(task_id=wire_id, local_id=local_id, state=TaskState.SUBMITTED)
+
+
+def _now(tx: Transaction, local_id: ids.LocalId, said: TaskReport) -> TaskReport:
+    try:
+        return tasks.get(tx, local_id).report()
+    except TaskNotFound:  # it is over and forgotten; this is how it ended
+        return said

@@ -14,6 +14,9 @@ TTL_S = 24 * 3600.0
 RESULT_TTL_S = 30 * TTL_S
 """How long a result waits: the work is done, so it is worth more patience."""
 
+REMEMBERED_S = 60 * 24 * 3600.0
+"""How long a receiver knows an id again."""
+
 KEPT_S = 30 * 24 * 3600.0
 """How long what was not delivered in time can still be sent again."""
 

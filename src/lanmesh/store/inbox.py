@@ -57,7 +57,8 @@ def seen(tx: Transaction, origin: Origin, wire_id: WireId, sender: str | None = 
 def messages(tx: Transaction, limit: int, *, unread: bool = False) -> list[Mail]:
     """Return the latest messages, the oldest of them first."""
     rows = tx.rows(
-        _MAIL + "WHERE type = ? AND (read_at IS NULL OR NOT ?) ORDER BY seq DESC LIMIT ?",
+        _MAIL + "WHERE type = ? AND text IS NOT NULL AND (read_at IS NULL OR NOT ?) "
+        "ORDER BY seq DESC LIMIT ?",
         EnvelopeType.MESSAGE, unread, limit,
     )  # fmt: skip
     return [_mail(row) for row in reversed(rows)]

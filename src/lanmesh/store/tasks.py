@@ -27,7 +27,9 @@ _CHANGING = (
     "error_detail", "version", "seen_version", "started_at", "finished_at",
     "host_boot", "assumed",
 )  # fmt: skip
-_UPDATE = f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in _CHANGING)} WHERE local_id = ?"  # noqa: S608
+_UPDATE = (
+    f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in _CHANGING)}, settled_at = ? WHERE local_id = ?"  # noqa: S608
+)
 
 MOST_WORDS = 50
 MOST_WORDS_BYTES = 64_000
@@ -56,7 +58,7 @@ def insert(tx: Transaction, task: Task, detail: str = "") -> None:
 def save(tx: Transaction, task: Task, event: str, at: float, detail: str = "") -> None:
     """Keep a task as it is now, and that this happened to it."""
     row = _row(task)
-    tx.run(_UPDATE, *(row[name] for name in _CHANGING), task.local_id)
+    tx.run(_UPDATE, *(row[name] for name in _CHANGING), at if task.final else None, task.local_id)
     if task.progress is None:
         tx.run("DELETE FROM task_progress WHERE local_id = ?", task.local_id)
     else:
