@@ -230,3 +230,16 @@ async def test_an_answer_that_is_no_object_is_kept_as_a_value(tmp_path: Path) ->
         await gateway.write(msgspec.json.encode(frame).decode())
 
         assert await soon(call) == {"value": [1]}
+
+
+async def test_a_text_that_was_cut_within_a_character_is_read_but_for_that(tmp_path: Path) -> None:
+    heard: list[dict[str, Any]] = []
+    async with beside(tmp_path) as gateway:
+        with gateway.client.listen(lambda _event, payload: heard.append(payload)):
+            # JavaScript cuts texts between the two halves of a character, and tells of it like this.
+            await gateway.write(r'{"type": "event", "event": "agent", "payload": {"delta": "half \ud83e"}}')
+            await gateway.tell("agent", {"delta": "whole"})
+            await gateway.quiet()
+
+        assert heard == [{"delta": "half ?"}, {"delta": "whole"}]
+        assert gateway.client.connections == 1

@@ -69,4 +69,4 @@ class Gatherer:
 
 
 def _bounded(text: str) -> str:
-    return text.encode()[-MOST_BYTES:].decode("utf-8", "ignore")
+    return text.encode("utf-8", "replace")[-MOST_BYTES:].decode("utf-8", "ignore")

@@ -1,6 +1,7 @@
 """one WebSocket to the gateway beside this node: calls, runs and events"""
 
 import asyncio
+import json
 import logging
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -212,9 +213,18 @@ class Gateway:
 async def _frames(socket: aiohttp.ClientWebSocketResponse) -> AsyncIterator[Json]:
     async for message in socket:
         if message.type is aiohttp.WSMsgType.TEXT:
-            frame = msgspec.json.decode(message.data)
+            frame = _decoded(message.data)
             if isinstance(frame, dict):
                 yield frame
+
+
+def _decoded(text: str) -> Any:
+    """Return the JSON in a frame; half a character, which JavaScript leaves where it cuts, becomes `?`."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        whole = json.dumps(json.loads(text), ensure_ascii=False).encode("utf-8", "replace")
+        return msgspec.json.decode(whole)
 
 
 async def _write(socket: aiohttp.ClientWebSocketResponse, identifier: str, method: str, params: Json) -> None:
