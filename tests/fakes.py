@@ -82,12 +82,14 @@ class FakeClock:
     """Time that stands still unless a test moves it. Implements the port `Clock`."""
 
     def __init__(self) -> None:
+        self.ahead_s = 0.0
+        """By how much the wall clock was set since; negative if back."""
         self._passed_s = 0.0
         self._slept = 0
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
 
     def now(self) -> float:
-        return EPOCH + self._passed_s
+        return EPOCH + self._passed_s + self.ahead_s
 
     def monotonic(self) -> float:
         return self._passed_s

@@ -60,6 +60,28 @@ async def test_the_pauses_grow_up_to_their_bound(mesh: Mesh) -> None:
     assert a.delivery(asked.local_id).attempts == 11
 
 
+@pytest.mark.parametrize("moment", ["while it waits", "before it waits"])
+async def test_a_clock_that_is_set_back_by_a_day_holds_nothing_up(mesh: Mesh, moment: str) -> None:
+    a = mesh.describe("a", peers=["b"])
+    b = mesh.describe("b", peers=["a"])
+    await b.start()
+    await a.start()
+    a.link.faults["b"] = Fault.DOWN
+    asked = await a.delegate("b")
+    await settle()
+    if moment == "before it waits":
+        await a.stop()
+        mesh.clock.ahead_s = -24 * 3600.0
+        await a.start()
+    mesh.clock.ahead_s = -24 * 3600.0
+    a.link.faults.clear()
+
+    for _ in range(8):
+        await mesh.clock.advance(60.0)
+
+    assert a.delivery(asked.local_id).state is DeliveryState.DELIVERED
+
+
 async def test_a_day_of_equal_failures_is_one_line_in_the_history(mesh: Mesh) -> None:
     a = await lonely(mesh)
 

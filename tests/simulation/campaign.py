@@ -6,6 +6,7 @@ import multiprocessing
 import random
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Sequence
 from itertools import count, islice
 
@@ -28,10 +29,13 @@ _MANY = 10
 
 def judge(seed: int) -> tuple[int, tuple[str, ...]]:
     """Return what is violated by the plan of a seed."""
-    verdict = world.run(script.plan(seed))
-    violations = verdict.violations
-    if seed % _REPLAYED == 0 and world.run(script.plan(seed)).trace != verdict.trace:
-        violations = (*violations, "a second run of the same seed was another")
+    try:
+        verdict = world.run(script.plan(seed))
+        violations = verdict.violations
+        if seed % _REPLAYED == 0 and world.run(script.plan(seed)).trace != verdict.trace:
+            violations = (*violations, "a second run of the same seed was another")
+    except Exception:  # noqa: BLE001  # a bug of the simulation is one of its findings
+        violations = (f"the simulation broke: {traceback.format_exc()}",)
     gc.collect()
     return seed, violations
 

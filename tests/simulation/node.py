@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import apsw
@@ -47,6 +48,8 @@ class Settings:
     concurrency: int = 2
     max_waiting: int = 1000
     proven: bool = True
+    strangers: str = ""
+    """The nodes that it has not configured: they call with the shared token, and ask for their results."""
 
 
 class SimulatedClock:
@@ -89,7 +92,7 @@ class SimulatedNode(NodeUnderTest):
         self,
         settings: Settings,
         mesh: Mesh,
-        names: Iterable[str],
+        others: Iterable[Settings],
         *,
         loop: VirtualLoop,
         seed: int,
@@ -100,11 +103,14 @@ class SimulatedNode(NodeUnderTest):
         super().__init__(
             settings.name,
             mesh,
-            peers=[name for name in names if name != settings.name],
+            peers=[other.name for other in others if other.name not in settings.strangers],
             proven=settings.proven,
             accept_mode=settings.accept_mode,
             limits=Limits(concurrency=settings.concurrency, max_waiting=settings.max_waiting),
         )
+        for other in others:
+            if settings.name in other.strangers:
+                self.tokens.outbound_tokens[other.name] = f"shared@{other.name}"
         self.parts = parts
         self.settings = settings
         self.wall = SimulatedClock(loop)
@@ -152,7 +158,7 @@ class SimulatedNode(NodeUnderTest):
                 continue
             if not self._life.done():
                 self.running = True
-                self._life.add_done_callback(self._over)
+                self._life.add_done_callback(partial(self._over, self.life))
                 self._check_disk()
                 return
             fault = self._life.exception()
@@ -165,14 +171,17 @@ class SimulatedNode(NodeUnderTest):
 
     async def stop(self) -> None:
         """Stop in good order."""
+        mine = self.life
         self.stop_soon()
         _, late = await asyncio.wait({self._life}, timeout=120.0)
+        if mine.dead:
+            return  # it crashed meanwhile
         if late:
-            self.ledger.violation(f"{self.boot} does not stop")
-        elif not self.life.dead:
-            self.life.dead = True
-            await self.life.bury()
-            self._next_disk(Loss.NOTHING)
+            self.ledger.violation(f"{mine.name} does not stop")
+            return
+        mine.dead = True
+        self._next_disk(Loss.NOTHING)
+        await mine.bury()
 
     async def restart(self) -> None:
         """Boot again on what the last life left, if that is over and nobody else does it."""
@@ -221,9 +230,9 @@ class SimulatedNode(NodeUnderTest):
         self.disk = Disk(self._folder / str(self._boots), self.disk.end(loss, self._dice))
         self.disk.full = full
 
-    def _over(self, task: asyncio.Task[None]) -> None:
+    def _over(self, mine: Life, task: asyncio.Task[None]) -> None:
         fault = None if task.cancelled() else task.exception()
-        if self.life.dead:
+        if mine.dead:
             return
         self.running = False
         stopped = self._stopping.is_set() and _of_the_disk(fault)  # SQLite itself would have kept that quiet

@@ -135,6 +135,10 @@ class Plan:
     steps: tuple[Step, ...]
     """In order of time."""
 
+    def outlasts(self, seconds: float) -> bool:
+        """Return whether some clock may say that so much time has passed."""
+        return sum(step.by_s for step in self.steps if isinstance(step, Jump) and step.by_s > 0) >= seconds
+
     def keeping(self, numbers: Sequence[int]) -> "Plan":
         """Return the plan with some of its steps only."""
         return replace(self, steps=tuple(self.steps[number] for number in numbers))
@@ -152,8 +156,8 @@ class _Author:
     def plan(self) -> Plan:
         dice = self.dice
         names = "abcd"[: dice.choice((2, 2, 3, 3, 4))]
-        nodes = tuple(self.settings(name) for name in names)
         self.names = names
+        nodes = tuple(self.settings(name) for name in names)
         self.hosts = [node.name for node in nodes if node.host]
         self.manual = [node.name for node in nodes if node.accept_mode is AcceptMode.MANUAL]
         steps: list[Step] = []
@@ -185,6 +189,7 @@ class _Author:
             concurrency=dice.choice((1, 2, 2, 8)),
             max_waiting=dice.choice((1000, 1000, 2)),
             proven=dice.random() < 0.7,
+            strangers="".join(other for other in self.names if other != name and dice.random() < 0.1),
         )
 
     def at(self) -> float:
@@ -259,7 +264,7 @@ class _Author:
         return Storm(at=self.at(), weather=weather, seconds=dice.choice((5.0, 60.0, 300.0)))
 
     def jump(self) -> Step:
-        by_s = self.dice.choice((-7200.0, -3600.0, -60.0, -1.0, 1.0, 60.0, 3600.0, 7200.0))
+        by_s = self.dice.choice((-26 * 3600.0, -3600.0, -60.0, -1.0, 1.0, 60.0, 3600.0, 26 * 3600.0))
         return Jump(at=self.at(), node=self.dice.choice(self.names), by_s=by_s)
 
     def fill(self) -> Step:

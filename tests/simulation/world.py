@@ -97,12 +97,11 @@ class World:
         self._loop = loop
         self._busy: dict[asyncio.Task[Any], str] = {}
         mesh = Mesh(folder)
-        names = [settings.name for settings in plan.nodes]
         for settings in plan.nodes:
             node = SimulatedNode(
                 settings,
                 mesh,
-                names,
+                [other for other in plan.nodes if other is not settings],
                 loop=loop,
                 seed=plan.seed,
                 network=self.network,

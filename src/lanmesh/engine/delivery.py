@@ -8,7 +8,7 @@ from dataclasses import replace
 from lanmesh.engine import reports
 from lanmesh.engine.events import Events, heard
 from lanmesh.engine.ports import Clock, PeerLink, Random
-from lanmesh.engine.retry import pause
+from lanmesh.engine.retry import FARTHEST_S, SET_BACK_S, pause
 from lanmesh.errors import AnswerLost, MeshError, PeerUnreachable, StorageFailed, TooBusy, TooFast
 from lanmesh.model.delivery import Delivery, DeliveryEvent, DeliveryState
 from lanmesh.model.envelope import EnvelopeType
@@ -79,7 +79,7 @@ class Deliveries:
                     if due_at is None:
                         await queued.wait()
                     else:
-                        await heard(self._clock, contact if failures else queued, due_at - now)
+                        await self._until(due_at, contact if failures else queued, peer)
                     continue
                 contact.clear()
                 answers = await asyncio.gather(*(self._try(delivery) for delivery in batch))
@@ -89,6 +89,13 @@ class Deliveries:
                     failures += 1
                     # Only word from the peer itself cuts this short: new mail for it changes nothing.
                     await heard(self._clock, contact, pause(failures, self._chance.uniform()))
+
+    async def _until(self, due_at: float, sooner: asyncio.Event, peer: PeerId) -> None:
+        """Wait until something is due, as the time passes that no clock can set back."""
+        wait_s = min(due_at - self._clock.now(), FARTHEST_S)
+        if not await heard(self._clock, sooner, wait_s) and self._clock.now() < due_at - SET_BACK_S:
+            # The clock was set back, or had been wrong when that was put off.
+            await self._record(lambda tx: outbox.hasten(tx, peer, self._clock.now()))
 
     async def _try(self, delivery: Delivery) -> bool | None:
         try:

@@ -3,6 +3,12 @@
 FIRST_S = 1.0
 LONGEST_S = 60.0
 
+FARTHEST_S = 300.0
+"""Nothing is put off for longer than that: what seems to be was put off by a clock that is set back since."""
+
+SET_BACK_S = 1.0
+"""A clock that is behind by less was not set back."""
+
 
 def pause(failures: int, chance: float) -> float:
     """Return seconds to wait after so many failures in a row.
