@@ -111,11 +111,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the model answers: text, tool calls, or both; at once, or when the gate opens."""
+    """What the model answers: text, tool calls, or both; at once, or when a gate opens."""
 
     text: str | Callable[[Request], str] = ""
     calls: tuple[ToolCall, ...] | Callable[[Request], tuple[ToolCall, ...]] = ()
     gate: Gate | None = None
+    """Holds all of it back."""
+    pause: Gate | None = None
+    """Holds back what comes after the text."""
 
 
 def say(text: str | Callable[[Request], str], *, gate: Gate | None = None) -> Answer:
@@ -233,7 +236,7 @@ class ScriptedModel:
             text = answer.text if isinstance(answer.text, str) else answer.text(request)
             calls = answer.calls(request) if callable(answer.calls) else answer.calls
             message = self._message(request, text, calls)
-            return await _respond(http, body, message, next(self._numbers))
+            return await _respond(http, body, message, next(self._numbers), answer.pause)
         except (asyncio.CancelledError, ConnectionError):
             self.aborted.append(request)
             raise
@@ -270,7 +273,7 @@ def _directly_or_by_search(request: Request, call: ToolCall) -> dict[str, str]:
 
 
 async def _respond(
-    http: web.Request, body: dict[str, Any], message: dict[str, Any], number: int
+    http: web.Request, body: dict[str, Any], message: dict[str, Any], number: int, pause: Gate | None
 ) -> web.StreamResponse:
     reason = "tool_calls" if "tool_calls" in message else "stop"
     usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
@@ -283,6 +286,8 @@ async def _respond(
     for delta, ending in _deltas(message, reason):
         choice = {"index": 0, "delta": delta, "finish_reason": ending}
         await _event(response, {**common, "object": "chat.completion.chunk", "choices": [choice]})
+        if pause is not None:
+            await pause.passed()
     await _event(response, {**common, "object": "chat.completion.chunk", "choices": [], "usage": usage})
     await response.write(b"data: [DONE]\n\n")
     return response

@@ -12,8 +12,11 @@ async def test_what_the_doing_agent_says_reaches_the_asking_agent_while_it_works
     working, look = model.gate(), model.gate()
     model.script(
         f"do {word}",
-        Answer(text=f"{word} is half done", calls=(ToolCall("session_status", {}),)),
-        use("lan_task_reply", result="all of it", gate=working),
+        Answer(
+            text=f"{word} is half done\nand now",
+            calls=(ToolCall("lan_task_reply", {"result": "all of it"}),),
+            pause=working,
+        ),
     )
     model.script(
         f"ask {word}",
