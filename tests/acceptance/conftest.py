@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance import confidential
 from tests.acceptance.mesh import Mesh
 from tests.acceptance.node_process import NodeProcess
 
@@ -14,6 +15,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.acceptance)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_confidential_is_shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """See, after the last test, that no secret of any node is in any answer, output, log or database."""
+    yield
+    assert confidential.leaked(tmp_path_factory.getbasetemp()) == []
 
 
 @pytest.fixture

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 
 import psutil
 
+from tests.acceptance import confidential
+
 PATIENCE_S = 30.0
 """A condition that takes longer fails the test."""
 
@@ -94,8 +96,10 @@ def http_call(
         # A node may answer, and close, before it has read a body that is too large.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
             connection.request(method, path, body, dict(headers or {}))
-        answer = connection.getresponse()
-        return Answer(answer.status, answer.headers, answer.read())
+        got = connection.getresponse()
+        answer = Answer(got.status, got.headers, got.read())
+        confidential.show(answer.headers.as_bytes() + answer.body)
+        return answer
     finally:
         connection.close()
 
@@ -157,7 +161,7 @@ class NodeProcess:
 
     @property
     def operator_token(self) -> str:
-        return (self.state / "operator.token").read_text().strip()
+        return confidential.hand_out((self.state / "operator.token").read_text().strip())
 
     @property
     def about(self) -> Json:
@@ -301,6 +305,7 @@ class NodeProcess:
         )  # fmt: skip
         said = Said(done.returncode, done.stdout.decode(), done.stderr.decode())
         self.printed += [said.out, said.err]
+        confidential.show(done.stdout + done.stderr)
         return said
 
     def lan(
@@ -375,7 +380,7 @@ class NodeProcess:
 
 
 def new_token() -> str:
-    return secrets.token_hex(32)
+    return confidential.hand_out(secrets.token_hex(32))
 
 
 def envelope(description: str = "hello", payload: Mapping[str, Any] | None = None, **fields: Any) -> Json:
