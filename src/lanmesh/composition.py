@@ -33,6 +33,7 @@ from lanmesh.engine.watching import Watching
 from lanmesh.errors import InvalidConfig
 from lanmesh.executors.command import CommandExecutor
 from lanmesh.faces.commands import Commands
+from lanmesh.faces.description import Description
 from lanmesh.faces.http import application, guarded
 from lanmesh.faces.operator import Operator, peer_views
 from lanmesh.faces.rest import Rest
@@ -279,6 +280,8 @@ class Composition:
             *Tools(node).routes(),
             *Commands(node).routes(),
         ]
+        title = "OpenClaw LAN Mesh: the operator port"
+        local += Description("/op/openapi.json", title, __version__, local).routes()
         apps = {
             "mesh": application(rest),
             "operator": application([*guarded(local, self._token), *guarded(rest, self._token, FORWARDING)]),

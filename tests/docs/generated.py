@@ -16,6 +16,7 @@ from lanmesh import config
 from lanmesh.cli.app import app
 from lanmesh.engine.node import Node
 from lanmesh.faces.commands import Commands
+from lanmesh.faces.description import Description
 from lanmesh.faces.http import Route
 from lanmesh.faces.operator import Operator
 from lanmesh.faces.rest import Rest
@@ -154,7 +155,8 @@ def operator_routes() -> list[Route]:
     """Return the routes of the operator port."""
     node = cast(Node, None)
     operator = Operator(node, lambda: cast(StatusView, None), list, lambda _body: None)
-    return [*operator.routes(), *Tools(node).routes(), *Commands(node).routes()]
+    routes = [*operator.routes(), *Tools(node).routes(), *Commands(node).routes()]
+    return [*routes, *Description("/op/openapi.json", "", "", routes).routes()]
 
 
 def _routes(routes: Iterable[Route]) -> str:

@@ -83,9 +83,9 @@ def fields_of(name: str) -> list[str]:
 @pytest.mark.parametrize(
     ("head", "struct"),
     [
-        (["field", "type", "required", "meaning"], "_Envelope"),
+        (["field", "type", "required", "meaning"], "EnvelopeBody"),
         (["in `payload`", "type", "default", "meaning"], "_TaskRequest"),
-        (["field", "type", "meaning"], "_Report"),
+        (["field", "type", "meaning"], "ReportBody"),
     ],
 )
 def test_every_field_on_the_wire_is_described_and_no_other(head: list[str], struct: str) -> None:

@@ -9,18 +9,20 @@ from starlette.responses import Response
 
 from lanmesh.engine.node import Node
 from lanmesh.errors import MeshError, RouteNotFound
+from lanmesh.faces.description import shaped
 from lanmesh.faces.http import Route, body_of, json
 from lanmesh.model import ids
 from lanmesh.model.ids import short
 from lanmesh.model.task import AcceptMode, Task
 from lanmesh.protocol.json import convert, parse
+from lanmesh.protocol.openapi import Shape
 from lanmesh.protocol.quoting import one_line
 
 _SEND_WAIT_S = 5.0
 _LATEST = 10
 
 
-class _Call(msgspec.Struct, kw_only=True):
+class _CommandCall(msgspec.Struct, kw_only=True):
     args: str = ""
     session: str | None = None
 
@@ -49,13 +51,14 @@ class Commands:
         """Return the table of routes; PROTOCOL.md describes each."""
         return [Route("POST", "/op/commands/{command}", self.call)]
 
+    @shaped(Shape(takes=_CommandCall, gives=_Said))
     async def call(self, request: Request) -> Response:
         """Answer a command."""
         name = request.path_params["command"]
         command = self._commands.get(name)
         if command is None:
             raise RouteNotFound(f"no command {ids.quoted(name)}; there are {', '.join(self._commands)}")
-        call = convert(parse(await body_of(request)), _Call)
+        call = convert(parse(await body_of(request)), _CommandCall)
         try:
             text = await command(call.args.strip())
         except MeshError as fault:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from starlette.requests import Request
@@ -11,12 +11,14 @@ from starlette.responses import Response
 from lanmesh.engine.node import Node
 from lanmesh.engine.watching import News
 from lanmesh.errors import InvalidRequest
+from lanmesh.faces.description import shaped
 from lanmesh.faces.http import LAST_EVENT_ID, EventStream, Route, body_of, json, wait_of, whole_number
 from lanmesh.model.history import Event
 from lanmesh.model.task import DEFAULT_TIMEOUT_S, TaskState
 from lanmesh.protocol import profiles, sse, views
 from lanmesh.protocol.codec import encode, milliseconds
 from lanmesh.protocol.json import convert, parse
+from lanmesh.protocol.openapi import Shape
 from lanmesh.protocol.views import SettingView, StatusView
 
 T = TypeVar("T")
@@ -66,27 +68,33 @@ class Operator:
             Route("PUT", "/op/accept", self.accept),
         ]
 
+    @shaped(Shape(gives=StatusView))
     async def status(self, _request: Request) -> Response:
         """Tell how the node fares."""
         return _json(self._status())
 
+    @shaped(Shape(gives=list[SettingView]))
     async def config(self, _request: Request) -> Response:
         """Tell each setting and where it came from."""
         return _json(list(self._settings()))
 
+    @shaped(Shape(takes=dict[str, Any]))
     async def configure(self, request: Request) -> Response:
         """Take the settings of the plugin, as on stdin at the start; the node begins anew with them."""
         self._take(await body_of(request))
         return _json({"taken": True})
 
+    @shaped(Shape(gives=profiles.ProfileBody))
     async def profile(self, _request: Request) -> Response:
         """Tell what this node tells its peers of itself."""
         return json(profiles.encode(self._node.peers.own_profile()))
 
+    @shaped(Shape(gives=list[views.PeerView]))
     async def peers(self, _request: Request) -> Response:
         """Tell which peers are configured and what was last seen of them."""
         return _json(peer_views(self._node))
 
+    @shaped(Shape(gives=views.PeerProfileView))
     async def peer_profile(self, request: Request) -> Response:
         """Tell what a peer is: fresh if it answers, else as it last said."""
         seen = await self._node.peers.profile(request.path_params["peer"])
@@ -95,33 +103,39 @@ class Operator:
         )
         return _json(view)
 
+    @shaped(Shape(gives=list[views.MessageView], query=("limit", "unread")))
     async def messages(self, request: Request) -> Response:
         """Tell the latest messages, the oldest of them first."""
         unread = request.query_params.get("unread") == "1"
         mail = self._node.mail.inbox(_limit(request), unread=unread)
         return _json([views.message_view(message) for message in mail])
 
+    @shaped(Shape(takes=views.SendRequest, gives=views.DeliveryView, status=(202,)))
     async def send(self, request: Request) -> Response:
         """Say something to a peer."""
         asked = await _asked(request, views.SendRequest)
         delivery = await self._node.mail.send(asked.peer, asked.text, wait_s=_SEND_WAIT_S)
         return _json(views.delivery_view(delivery), 202)
 
+    @shaped(Shape(takes=views.ReadRequest, status=(204,)))
     async def read(self, request: Request) -> Response:
         """Note that messages were read."""
         asked = await _asked(request, views.ReadRequest)
         await self._node.mail.mark_read(asked.numbers)
         return Response(status_code=204)
 
+    @shaped(Shape(gives=list[views.DeliveryView], query=("limit",)))
     async def outbox(self, request: Request) -> Response:
         """Tell what waits for peers and what was given up, the newest first."""
         return _json([views.delivery_view(item) for item in self._node.mail.outbox(_limit(request))])
 
+    @shaped(Shape(gives=views.DeliveryView, status=(202,)))
     async def resend(self, request: Request) -> Response:
         """Send something again under its own id; a task whose end was only assumed is open again."""
         again = await self._node.mail.resend(request.path_params["delivery"])
         return _json(views.delivery_view(again), 202)
 
+    @shaped(Shape(gives=list[views.TaskView], query=("limit", "state")))
     async def tasks(self, request: Request) -> Response:
         """Tell the latest tasks, the newest first; or those that wait for approval, the oldest first."""
         if request.query_params.get("approvals") == "1":
@@ -133,6 +147,7 @@ class Operator:
         chosen = None if state is None else TaskState(state)
         return _json([views.task_view(task) for task in self._node.tasks.page(_limit(request), chosen)])
 
+    @shaped(Shape(takes=views.DelegateRequest, gives=views.TaskView, status=(202,)))
     async def delegate(self, request: Request) -> Response:
         """Ask a peer to do something."""
         asked = await _asked(request, views.DelegateRequest)
@@ -142,6 +157,7 @@ class Operator:
         )
         return self._task(task.local_id, 202)
 
+    @shaped(Shape(gives=views.TaskView, query=("wait", "version")))
     async def task(self, request: Request) -> Response:
         """Tell all about a task; hold the answer back while nothing new is known."""
         name, query = request.path_params["task"], request.query_params
@@ -151,20 +167,24 @@ class Operator:
             name = task.local_id
         return self._task(name)
 
+    @shaped(Shape(status=(200, 204), media="text/event-stream"))
     async def events(self, request: Request) -> Response:
         """Tell what happens to a task, as it happens, until its end."""
         after = whole_number(request.headers, LAST_EVENT_ID) or 0
         news = self._node.tasks.events(request.path_params["task"], after)
         return Response(status_code=204) if news is None else EventStream(_frames(news))
 
+    @shaped(Shape(gives=views.TaskView))
     async def approve(self, request: Request) -> Response:
         """Let a waiting task run."""
         return self._task((await self._node.tasks.approve(request.path_params["task"])).local_id)
 
+    @shaped(Shape(gives=views.TaskView))
     async def deny(self, request: Request) -> Response:
         """End a waiting task."""
         return self._task((await self._node.tasks.deny(request.path_params["task"])).local_id)
 
+    @shaped(Shape(takes=views.AcceptRequest, gives=views.AcceptRequest))
     async def accept(self, request: Request) -> Response:
         """Decide what is done with tasks that arrive."""
         asked = await _asked(request, views.AcceptRequest)

@@ -10,12 +10,14 @@ from lanmesh.engine.callers import Caller
 from lanmesh.engine.node import Node
 from lanmesh.engine.watching import News
 from lanmesh.errors import InvalidRequest, NotAuthenticated
+from lanmesh.faces.description import Description, shaped
 from lanmesh.faces.http import LAST_EVENT_ID, EventStream, Route, bearer, body_of, json, wait_of, whole_number
-from lanmesh.model.envelope import Envelope, EnvelopeType, TaskRequest
+from lanmesh.model.envelope import PROTOCOL_VERSION, Envelope, EnvelopeType, TaskRequest
 from lanmesh.model.history import PROGRESS, Event
 from lanmesh.model.task import FINAL, TaskState
 from lanmesh.protocol import codec, profiles, sse
-from lanmesh.protocol.codec import Happening, Health, Stored, Whoami
+from lanmesh.protocol.codec import Happening, Health, ReportBody, Stored, Whoami
+from lanmesh.protocol.openapi import Shape
 
 
 class Rest:
@@ -27,7 +29,7 @@ class Rest:
 
     def routes(self) -> list[Route]:
         """Return the table of routes; PROTOCOL.md describes each."""
-        return [
+        routes = [
             Route("GET", "/lan/health", self.health),
             Route("GET", "/lan/whoami", self.whoami),
             Route("GET", "/lan/profile", self.profile),
@@ -37,13 +39,17 @@ class Rest:
             Route("GET", "/lan/task/{id}", self.report),
             Route("GET", "/lan/task/{id}/events", self.events),
         ]
+        title = "OpenClaw LAN Mesh: the mesh port"
+        return [*routes, *Description("/lan/openapi.json", title, PROTOCOL_VERSION, routes).routes()]
 
+    @shaped(Shape(gives=Health, anyone=True))
     async def health(self, _request: Request) -> Response:
         """Tell anyone that this node lives."""
         node = self._node
         health = Health(version=node.version, node_id=node.peers.me, uptime=round(node.uptime_s, 3))
         return json(codec.encode(health))
 
+    @shaped(Shape(gives=Whoami, anyone=True))
     async def whoami(self, request: Request) -> Response:
         """Tell a caller what its token is worth here."""
         try:
@@ -52,25 +58,29 @@ class Rest:
             return json(codec.encode(Whoami(status="not_paired")))
         return json(codec.encode(Whoami(status="paired", origin=caller.origin)))
 
+    @shaped(Shape(gives=profiles.ProfileBody))
     async def profile(self, request: Request) -> Response:
         """Tell a peer what this node is, offers and has to do."""
         caller = self._caller(request)
         return json(profiles.encode(self._node.peers.own_profile(caller)))
 
+    @shaped(Shape(envelope=EnvelopeType.MESSAGE, gives=Stored, status=(202,)))
     async def message(self, request: Request) -> Response:
         """Take a message."""
         caller, envelope, digest = await self._envelope(request, EnvelopeType.MESSAGE)
         stored = await self._node.mail.receive(caller, envelope, digest)
         return json(codec.encode(Stored(id=stored)), 202)
 
+    @shaped(Shape(envelope=EnvelopeType.TASK, gives=ReportBody, status=(200, 202)))
     async def task(self, request: Request) -> Response:
         """Take a task; in mode `wait`, hold the answer back for its outcome."""
         caller, envelope, digest = await self._envelope(request, EnvelopeType.TASK)
         report = await self._node.arrivals.receive(caller, envelope, digest)
-        if isinstance(envelope.payload, TaskRequest) and envelope.payload.wait_s:
+        if isinstance(envelope.payload, TaskRequest) and envelope.payload.wait_s and not caller.early_s:
             report = await self._node.arrivals.report(caller, report.local_id, wait_s=envelope.payload.wait_s)
         return json(codec.encode_report(report), 200 if report.state in FINAL else 202)
 
+    @shaped(Shape(envelope=EnvelopeType.RESULT, gives=ReportBody, status=(202,)))
     async def result(self, request: Request) -> Response:
         """Take the result of a task that this node asked for."""
         caller, envelope, digest = await self._envelope(request, EnvelopeType.RESULT)
@@ -78,6 +88,7 @@ class Rest:
             codec.encode_report(await self._node.arrivals.receive_result(caller, envelope, digest)), 202
         )
 
+    @shaped(Shape(gives=ReportBody, query=("wait", "version")))
     async def report(self, request: Request) -> Response:
         """Tell how a task of the caller's fares."""
         caller = self._caller(request)
@@ -90,6 +101,7 @@ class Rest:
         )
         return json(codec.encode_report(report))
 
+    @shaped(Shape(status=(200, 204), media="text/event-stream"))
     async def events(self, request: Request) -> Response:
         """Tell what happens to a task of the caller's, as it happens, until its end."""
         caller = self._caller(request)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from lanmesh.engine.node import Node
 from lanmesh.engine.peers import PeerState
 from lanmesh.errors import InvalidRequest, MeshError, RouteNotFound
+from lanmesh.faces.description import shaped
 from lanmesh.faces.http import Route, body_of, json
 from lanmesh.model import ids
 from lanmesh.model.envelope import Mail
@@ -20,6 +21,7 @@ from lanmesh.model.ids import LocalId, short
 from lanmesh.model.task import DEFAULT_TIMEOUT_S, Task
 from lanmesh.protocol import sessions
 from lanmesh.protocol.json import convert, parse
+from lanmesh.protocol.openapi import Shape
 from lanmesh.protocol.quoting import fenced, one_line
 
 T = TypeVar("T")
@@ -34,7 +36,7 @@ _PROFILE_S = 3.0
 """How long a list of peers waits for those that do not answer."""
 
 
-class _Call(msgspec.Struct, kw_only=True):
+class _ToolCall(msgspec.Struct, kw_only=True):
     args: dict[str, Any] = msgspec.field(default_factory=dict)
     session: str | None = None
 
@@ -114,13 +116,14 @@ class Tools:
         """Return the table of routes; PROTOCOL.md describes each."""
         return [Route("POST", "/op/tools/{tool}", self.call)]
 
+    @shaped(Shape(takes=_ToolCall, gives=Answer))
     async def call(self, request: Request) -> Response:
         """Answer a tool call."""
         name = request.path_params["tool"]
         tool = self._tools.get(name)
         if tool is None:
             raise RouteNotFound(f"no tool {ids.quoted(name)}; there are {', '.join(self._tools)}")
-        call = convert(parse(await body_of(request)), _Call)
+        call = convert(parse(await body_of(request)), _ToolCall)
         answer = await tool.answer(convert(call.args, tool.args), call.session)
         if answer.task is not None and not answer.open and not await request.is_disconnected():
             # Only what somebody hears counts as read: an abort may have come while the call was held.

@@ -1,7 +1,7 @@
 """the wire's JSON: envelopes, reports and short answers, in both directions"""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
@@ -45,6 +45,10 @@ Text = Annotated[str, Meta(min_length=1)]
 Label = Annotated[str, Meta(min_length=1, max_length=128)]
 
 
+_WIRE_ID = Meta(extra_json_schema={"pattern": "^[A-Za-z0-9._~-]{1,128}$"})
+"""For the descriptions only; `ids` checks it, in words."""
+
+
 class Wire(msgspec.Struct, kw_only=True, rename="camel"):
     """A JSON object; fields it does not know are ignored, absent ones take their defaults."""
 
@@ -53,9 +57,11 @@ class _Sparse(Wire, kw_only=True, omit_defaults=True):
     """One that does not say what would be understood anyway."""
 
 
-class _Envelope(_Sparse, kw_only=True):
-    id: str
-    protocol_version: str
+class EnvelopeBody(_Sparse, kw_only=True):
+    """An envelope as it stands in the body of a request."""
+
+    id: Annotated[str, _WIRE_ID]
+    protocol_version: Annotated[str, Meta(extra_json_schema={"pattern": r"^1\."})]
     type: str
     from_: Label = msgspec.field(name="from")
     to: Label | None = None
@@ -85,7 +91,9 @@ class _Error(_Sparse, kw_only=True):
     detail: str = ""
 
 
-class _Report(_Sparse, kw_only=True):
+class ReportBody(_Sparse, kw_only=True):
+    """What a node says of a task."""
+
     task_id: str
     local_id: str = ""
     state: TaskState
@@ -109,6 +117,14 @@ class Happening(_Sparse, kw_only=True):
     state: TaskState
     progress: str | None = None
     """What its run has said; the state is as it was."""
+
+
+PAYLOADS: Mapping[str, type[Wire]] = {
+    EnvelopeType.MESSAGE: _Message,
+    EnvelopeType.TASK: _TaskRequest,
+    EnvelopeType.RESULT: ReportBody,
+}
+"""What each type of envelope carries."""
 
 
 class Health(Wire, kw_only=True):
@@ -157,7 +173,7 @@ def decode_envelope(body: bytes) -> tuple[Envelope, bytes]:
     raw = parse(body)
     if not isinstance(raw, dict):
         raise InvalidRequest("the body must be a JSON object")
-    wire = convert(raw, _Envelope)
+    wire = convert(raw, EnvelopeBody)
     if wire.protocol_version.partition(".")[0] != PROTOCOL_VERSION.partition(".")[0]:
         raise UnsupportedVersion(
             f"protocolVersion is {ids.quoted(wire.protocol_version)}: this node speaks {PROTOCOL_VERSION}"
@@ -184,7 +200,7 @@ def encode_envelope(envelope: Envelope) -> bytes:
     Raises:
         InvalidRequest: It would be larger than any node takes.
     """
-    wire = _Envelope(
+    wire = EnvelopeBody(
         id=envelope.id,
         protocol_version=PROTOCOL_VERSION,
         type=envelope.type.value,
@@ -218,7 +234,7 @@ def decode_report(body: bytes) -> TaskReport:
     Raises:
         InvalidRequest: It is no report.
     """
-    return _task_report(convert(parse(body), _Report))
+    return _task_report(convert(parse(body), ReportBody))
 
 
 def _payload(kind: str, raw: dict[str, Any]) -> Message | TaskRequest | TaskReport:
@@ -234,7 +250,7 @@ def _payload(kind: str, raw: dict[str, Any]) -> Message | TaskRequest | TaskRepo
                 wait_s=min(task.wait_ms / 1000, MAX_WAIT_S) if task.mode is TaskMode.WAIT else 0.0,
             )
         case EnvelopeType.RESULT:
-            report = _task_report(convert(raw, _Report, "payload"))
+            report = _task_report(convert(raw, ReportBody, "payload"))
             if report.state not in FINAL:
                 raise InvalidRequest(f"payload.state is {report.state}: a result tells of an end")
             return report
@@ -271,9 +287,9 @@ def _not_blank(text: str, field: str) -> str:
     return text
 
 
-def _report(report: TaskReport) -> _Report:
+def _report(report: TaskReport) -> ReportBody:
     error = report.error
-    return _Report(
+    return ReportBody(
         task_id=report.task_id,
         local_id=report.local_id,
         state=report.state,
@@ -289,7 +305,7 @@ def _report(report: TaskReport) -> _Report:
     )
 
 
-def _task_report(wire: _Report) -> TaskReport:
+def _task_report(wire: ReportBody) -> TaskReport:
     error = wire.error
     return TaskReport(
         task_id=_named("taskId", ids.wire_id, wire.task_id),

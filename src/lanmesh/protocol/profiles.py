@@ -24,7 +24,9 @@ class _History(Wire, kw_only=True):
     mean_seconds: float | None = None
 
 
-class _Profile(Wire, kw_only=True):
+class ProfileBody(Wire, kw_only=True):
+    """A profile as peers read it."""
+
     schema_version: str
     id: str
     name: str = ""
@@ -52,7 +54,7 @@ def encode(value: profile.Profile) -> bytes:
         **identity.hardware,
     }
     return msgspec.json.encode(
-        _Profile(
+        ProfileBody(
             schema_version=profile.SCHEMA_VERSION,
             id=identity.id,
             name=identity.name,
@@ -83,7 +85,7 @@ def check(body: bytes) -> bytes:
     Raises:
         InvalidRequest: It is none, or of another major version.
     """
-    wire = convert(parse(body), _Profile)
+    wire = convert(parse(body), ProfileBody)
     if wire.schema_version.partition(".")[0] != profile.SCHEMA_VERSION.partition(".")[0]:
         raise UnsupportedVersion(f"the profile's schemaVersion is {ids.quoted(wire.schema_version)}")
     return body

@@ -8,6 +8,10 @@ KEEP_ALIVE = b":\n\n"
 MEDIA_TYPE = "text/event-stream"
 
 
+_DIGITS = 18
+"""What fits into 64 bits."""
+
+
 class Frame(NamedTuple):
     """One event of a stream."""
 
@@ -46,4 +50,6 @@ def _frame(block: bytes) -> Frame | None:
     fields = {name: value.removeprefix(b" ") for name, _, value in lines}
     if b"data" not in fields:
         return None
-    return Frame(fields.get(b"event", b"message").decode(), fields[b"data"], int(fields.get(b"id", b"0")))
+    event, number = fields.get(b"event", b"message").decode("utf-8", "replace"), fields.get(b"id", b"")
+    # An id that is no number of ours is passed over, as the standard does with one that it cannot keep.
+    return Frame(event, fields[b"data"], int(number) if number.isdigit() and len(number) <= _DIGITS else 0)
