@@ -205,7 +205,7 @@ class SimulatedNode(NodeUnderTest):
             self.disk.folder / "state.db", in_writer=self.writer, on_commit=self.events.publish, vfs=VFS
         )
         try:
-            self.node, self.runner, self._deliveries, self._pull = self._compose()
+            self.node, self.runner, self._deliveries, self._others = self._compose()
             self._stopping = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 tidying = group.create_task(
