@@ -15,7 +15,9 @@ from lanmesh.engine.admission import Limits
 from lanmesh.engine.approvals import Approvals
 from lanmesh.engine.arrivals import Arrivals
 from lanmesh.engine.callers import Caller, InboundToken, digest_of
+from lanmesh.engine.cancel import Cancels
 from lanmesh.engine.delivery import Deliveries
+from lanmesh.engine.envelopes import Envelopes
 from lanmesh.engine.events import Events
 from lanmesh.engine.mail import Mailroom
 from lanmesh.engine.node import Node
@@ -28,7 +30,7 @@ from lanmesh.engine.tasks import Tasks
 from lanmesh.engine.watching import Watching
 from lanmesh.errors import AnswerLost, MeshError, NotAuthenticated, PeerUnreachable, TaskNotFound
 from lanmesh.model.delivery import Delivery, DeliveryState
-from lanmesh.model.envelope import Envelope, EnvelopeType, Message, TaskRequest
+from lanmesh.model.envelope import Cancel, Envelope, EnvelopeType, Message, TaskRequest
 from lanmesh.model.ids import LocalId, PeerId, WireId
 from lanmesh.model.peer import Peer
 from lanmesh.model.profile import Hardware, Identity, MachineLoad, Offers
@@ -215,6 +217,10 @@ class FakeExecutor:
         self._open.set()
         self._ready = asyncio.Event()
         self._ready.set()
+        self.unstoppable: str | None = None
+        """Why no run can be aborted; `None` if each can."""
+        self._aborting = asyncio.Event()
+        self._aborting.set()
 
     def hold(self) -> None:
         """Let runs begin, but not end."""
@@ -231,6 +237,14 @@ class FakeExecutor:
     def come_back(self) -> None:
         """Let work be begun again."""
         self._ready.set()
+
+    def hold_aborts(self) -> None:
+        """Let runs be told to end, but not say whether they have."""
+        self._aborting.clear()
+
+    def release_aborts(self) -> None:
+        """Let runs say whether they have ended."""
+        self._aborting.set()
 
     async def ready(self) -> None:
         await self._ready.wait()
@@ -249,8 +263,10 @@ class FakeExecutor:
             raise Interrupted("the node ended while the task was being done")
         return await self._end_of(task)
 
-    async def abort(self, task: Task) -> None:
+    async def abort(self, task: Task) -> str | None:
         self.history.append(f"abort {task.local_id}")
+        await self._aborting.wait()
+        return self.unstoppable
 
     async def _end_of(self, task: Task) -> Outcome:
         outcome = self.outcomes.pop(0) if self.outcomes else done(f"done: {task.description[:100]}")
@@ -521,7 +537,9 @@ class NodeUnderTest:
                 return codec.encode(codec.Stored(id=await self.node.mail.receive(caller, envelope, digest)))
             case EnvelopeType.TASK:
                 return codec.encode_report(await self.node.arrivals.receive(caller, envelope, digest))
-            case EnvelopeType.RESULT:
+            case EnvelopeType.CANCEL:
+                return codec.encode_report(await self.node.arrivals.cancel(caller, envelope, digest))
+            case EnvelopeType.RESULT | EnvelopeType.CANCEL_RESULT:
                 return codec.encode_report(await self.node.arrivals.receive_result(caller, envelope, digest))
 
     async def receive(self, envelope: Envelope, caller: Caller = SHARED_CALLER) -> TaskReport:
@@ -583,7 +601,9 @@ class NodeUnderTest:
         self.database.release()
 
     def _compose(self) -> tuple[Node, Runner, Deliveries, list[Pull | Approvals]]:
-        outcomes = Outcomes(self.name, self.peers, self.clock, self.chance)
+        envelopes = Envelopes(self.name, self.clock, self.chance)
+        outcomes = Outcomes(envelopes, self.peers, self.clock)
+        cancels = Cancels(envelopes, outcomes, self.clock)
         peers = Peers(
             database=self.database,
             clock=self.clock,
@@ -613,6 +633,7 @@ class NodeUnderTest:
             pull=pull,
             peers=peers,
             outcomes=outcomes,
+            cancels=cancels,
         )
         arrivals = Arrivals(
             database=self.database,
@@ -620,6 +641,7 @@ class NodeUnderTest:
             chance=self.chance,
             watching=watching,
             peers=peers,
+            cancels=cancels,
             limits=self.limits,
         )
         mail = Mailroom(
@@ -746,6 +768,23 @@ def a_message(
     """Return a message as any program might send it."""
     return Envelope(
         id=WireId(id), sender=sender, recipient=recipient, timestamp_ms=0, payload=Message(text=text)
+    )
+
+
+def a_cancel(
+    task: str,
+    *,
+    id: str = "c-1",  # the word of the wire
+    sender: str = "asker",
+) -> Envelope:
+    """Return a cancel of a task as whoever sent the task might send it."""
+    return Envelope(
+        id=WireId(id),
+        sender=sender,
+        recipient=None,
+        timestamp_ms=0,
+        payload=Cancel(task_id=WireId(task)),
+        reply_to=WireId(task),
     )
 
 

@@ -197,6 +197,10 @@ class Client:
         """End a waiting task."""
         return await self._call("POST", f"/op/tasks/{_segment(task)}/deny", TaskView)
 
+    async def cancel(self, task: str) -> TaskView:
+        """Have a task end before its time; it is `canceling` until it is known whether it has."""
+        return await self._call("POST", f"/op/tasks/{_segment(task)}/cancel", TaskView)
+
     async def accept(self, mode: AcceptMode, peer: str | None = None) -> AcceptMode:
         """Decide what is done with tasks that arrive, of all or of one peer; return what is done then."""
         asked = AcceptRequest(mode=mode, peer=peer)

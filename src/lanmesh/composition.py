@@ -18,7 +18,9 @@ from lanmesh import __version__, config
 from lanmesh.config import Config, GatewayKeys
 from lanmesh.engine.approvals import Approvals
 from lanmesh.engine.arrivals import Arrivals
+from lanmesh.engine.cancel import Cancels
 from lanmesh.engine.delivery import Deliveries
+from lanmesh.engine.envelopes import Envelopes
 from lanmesh.engine.events import Events
 from lanmesh.engine.mail import Mailroom
 from lanmesh.engine.node import Node
@@ -140,7 +142,9 @@ class Composition:
     async def _live(self, database: Database, stop: asyncio.Event, group: asyncio.TaskGroup) -> None:
         settings, clock, chance = self._config, self._clock, self._chance
         executor, surroundings, beside = self._beside()
-        outcomes = Outcomes(settings.identity.id, settings.peers, clock, chance)
+        envelopes = Envelopes(settings.identity.id, clock, chance)
+        outcomes = Outcomes(envelopes, settings.peers, clock)
+        cancels = Cancels(envelopes, outcomes, clock)
         peers = Peers(
             database=database,
             clock=clock,
@@ -167,6 +171,7 @@ class Composition:
                 pull=pull,
                 peers=peers,
                 outcomes=outcomes,
+                cancels=cancels,
             ),
             arrivals=Arrivals(
                 database=database,
@@ -174,6 +179,7 @@ class Composition:
                 chance=chance,
                 watching=watching,
                 peers=peers,
+                cancels=cancels,
                 limits=settings.limits,
             ),
             mail=Mailroom(database=database, events=self._events, clock=clock, chance=chance, peers=peers),

@@ -361,7 +361,7 @@ class NodeProcess:
         return until(reached, lambda: self.task(name), within_s) or {}
 
     def final(self, name: str, within_s: float = PATIENCE_S) -> Json:
-        return self.in_state(name, "completed", "failed", "rejected", within_s=within_s)
+        return self.in_state(name, "completed", "failed", "rejected", "canceled", within_s=within_s)
 
     # --- what must never be seen of it ------------------------------------------------------------
 

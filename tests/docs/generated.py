@@ -30,7 +30,7 @@ PACKAGE = ROOT / "src" / "lanmesh"
 
 EXITS_OF_THE_CLI = {
     0: "done; of `delegate --wait`: here is the result",
-    1: "`delegate --wait`: the task failed or was rejected",
+    1: "`delegate --wait`: the task failed, was rejected or canceled; `cancel --wait`: it was not canceled",
     130: "interrupted from the keyboard",
 }
 """Exit statuses that no error of the table has."""

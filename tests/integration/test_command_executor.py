@@ -485,11 +485,23 @@ def test_ending_what_is_left_of_another_task_leaves_this_one_alone(bench: Bench)
         try:
             another = replace(bench.task(), local_id=LocalId("another"))
             bench.within(cannot_be_resumed(bench.executor("cat"), another))
-            bench.within(bench.executor("cat").abort(bench.task()))
+            assert bench.within(bench.executor("cat").abort(another)) is None
 
             assert bench.bearers() == [bystander.pid]
         finally:
             bystander.kill()
+
+
+def test_an_abort_ends_all_that_bears_the_task_s_id_and_says_so(bench: Bench) -> None:
+    environ = {**os.environ, "LANMESH_TASK_ID": bench.id}
+    with subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 60"], env=environ) as left:
+        try:
+            assert bench.within(bench.executor("cat").abort(bench.task())) is None
+
+            assert bench.bearers() == []
+            assert left.wait(BOUND_S) != 0
+        finally:
+            left.kill()
 
 
 def test_a_run_leaves_no_open_file_behind(bench: Bench) -> None:

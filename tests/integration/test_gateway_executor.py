@@ -313,16 +313,64 @@ async def test_letting_go_of_a_turn_says_nothing_to_the_gateway(tmp_path: Path) 
         assert [method for method, _ in gateway.calls] == ["agent"]
 
 
-async def test_a_turn_is_aborted_as_the_gateway_s_version_can(tmp_path: Path) -> None:
-    async with an_agent(tmp_path) as (gateway, executor):
-        await soon(executor.abort(TASK))
-        assert gateway.calls == [("sessions.abort", {"key": SESSION, "runId": f"{ID}.1"})]
+async def aborted(gateway: Beside, executor: GatewayExecutor, task: Task = TASK) -> str | None:
+    """Return what comes of an abort, while time passes."""
+    aborting = asyncio.create_task(executor.abort(task))
+    await gateway.pass_time(aborting.done)
+    return aborting.result()
 
-        gateway.lay("sessions.abort", Refusal("INVALID_REQUEST", "no such run"))
-        await soon(executor.abort(TASK))
+
+async def test_a_turn_is_aborted_and_looked_at_until_it_has_ended(tmp_path: Path) -> None:
+    async with an_agent(tmp_path) as (gateway, executor):
+        running = {"session": {"status": "running"}}
+        gateway.lay("sessions.describe", running, running, {"session": {"status": "failed"}})
+
+        assert await aborted(gateway, executor) is None
+        assert gateway.calls[0] == ("sessions.abort", {"key": SESSION, "runId": f"{ID}.1"})
+        assert gateway.asked("sessions.describe") == [{"key": SESSION}] * 3
+
+
+async def test_a_turn_that_goes_on_after_its_abort_is_said_to(tmp_path: Path) -> None:
+    async with an_agent(tmp_path) as (gateway, executor):
+        gateway.lay("sessions.describe", {"session": {"status": "running"}})
+
+        assert await aborted(gateway, executor) == "the gateway was told to end the turn, and it goes on"
+
+
+async def test_a_gateway_that_refuses_to_abort_is_quoted(tmp_path: Path) -> None:
+    async with an_agent(tmp_path) as (gateway, executor):
+        gateway.lay("sessions.abort", Refusal("INVALID_REQUEST", "not yours"))
+
+        assert await aborted(gateway, executor) == "the gateway says INVALID_REQUEST: not yours"
+
+
+async def test_a_gateway_that_goes_away_is_waited_for_to_abort(tmp_path: Path) -> None:
+    async with an_agent(tmp_path) as (gateway, executor):
+        gateway.lay("sessions.abort", HOLD, {})
+        aborting = asyncio.create_task(executor.abort(TASK))
+        await until(lambda: gateway.held != [])
+        await gateway.drop()
+        await gateway.pass_time(aborting.done)
+
+        assert aborting.result() is None
+        assert len(gateway.asked("sessions.abort")) == 2
+
+
+async def test_an_older_gateway_cannot_end_a_turn_and_that_is_said(tmp_path: Path) -> None:
     async with an_agent(tmp_path, OLDER) as (gateway, executor):
-        await soon(executor.abort(TASK))
-        assert gateway.calls == [("chat.abort", {"sessionKey": SESSION, "runId": f"{ID}.1"})]
+        gateway.lay("agent.wait", {"status": "timeout"})
+
+        assert await aborted(gateway, executor) == "this version of OpenClaw cannot end a turn"
+        assert gateway.calls[0] == ("chat.abort", {"sessionKey": SESSION, "runId": f"{ID}.1"})
+
+
+async def test_a_turn_of_an_older_gateway_is_over_with_its_process_or_by_itself(tmp_path: Path) -> None:
+    async with an_agent(tmp_path, OLDER) as (gateway, executor):
+        assert await aborted(gateway, executor, ELSEWHERE) is None
+        assert gateway.asked("agent.wait") == []
+
+        gateway.lay("agent.wait", {"status": "ok"})
+        assert await aborted(gateway, executor) is None
 
 
 async def test_a_turn_cannot_begin_before_the_gateway_is_connected(tmp_path: Path) -> None:

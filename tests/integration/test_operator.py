@@ -34,6 +34,7 @@ ROUTES = [
     ("GET", "/op/tasks/t-1/events"),
     ("POST", "/op/tasks/t-1/approve"),
     ("POST", "/op/tasks/t-1/deny"),
+    ("POST", "/op/tasks/t-1/cancel"),
     ("PUT", "/op/accept"),
 ]
 
@@ -231,6 +232,7 @@ CASES: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/op/tasks?state=asleep", None, 400, "invalid-request"),
     ("GET", "/op/tasks?limit=some", None, 400, "invalid-request"),
     ("POST", "/op/tasks/none/approve", None, 404, "task-not-found"),
+    ("POST", "/op/tasks/none/cancel", None, 404, "task-not-found"),
     ("GET", "/op/peers/c/profile", None, 404, "peer-not-found"),
     ("GET", "/op/nothing", None, 404, "route-not-found"),
     ("GET", "/lan/health", None, 404, "route-not-found"),
@@ -276,3 +278,20 @@ async def test_what_did_not_get_through_is_listed_and_sent_again(mesh: Mesh) -> 
         assert (await program.ask("GET", "/op/outbox")).json == []
         assert (unknown.status, unknown.code) == (404, "delivery-not-found")
         assert (twice.status, twice.code) == (409, "illegal-transition")
+
+
+async def test_a_task_is_canceled_and_shown_as_it_is_until_its_end(mesh: Mesh) -> None:
+    a, b = await mesh.pair()
+    b.executor.hold()
+    b.executor.hold_aborts()
+    async with an_owner(a) as program:
+        asked = await program.ask("POST", "/op/tasks", {"peer": "b", "text": "count"})
+        await until(lambda: len(b.executor.runs) == 1)
+
+        canceling = await program.ask("POST", f"/op/tasks/{asked.json['id']}/cancel")
+        b.executor.release_aborts()
+        await until(lambda: a.task(asked.json["id"]).final)
+        over = await program.ask("POST", f"/op/tasks/{asked.json['id']}/cancel")
+
+        assert (canceling.status, canceling.json["canceling"]) == (202, "the owner of a canceled it")
+        assert (over.status, over.json["state"], over.json["canceling"]) == (200, "canceled", None)

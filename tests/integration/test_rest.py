@@ -303,3 +303,56 @@ async def test_a_fault_of_the_node_itself_tells_nothing_of_its_inside(mesh: Mesh
 
         assert (answer.status, answer.code) == (507, "storage-failed")
         assert "power" not in answer.json["detail"]
+
+
+async def test_whoever_sent_a_task_may_have_it_ended_and_asks_as_often_as_it_likes(mesh: Mesh) -> None:
+    async with a_node(mesh) as (b, program):
+        b.executor.hold()
+        b.executor.hold_aborts()
+        await program.ask("POST", "/lan/task", task())
+        await until(lambda: len(b.executor.runs) == 1)
+
+        stopping = await program.ask("POST", "/lan/task/e-1/cancel")
+        again = await program.ask("POST", "/lan/task/e-1/cancel", {})
+        b.executor.release_aborts()
+        await until(lambda: b.task("e-1").final)
+        over = await program.ask("POST", f"/lan/task/{b.task('e-1').local_id}/cancel")
+
+        assert (stopping.status, stopping.json["state"], stopping.json["canceling"]) == (202, "working", True)
+        assert again.status == 202
+        assert (over.status, over.json["state"]) == (200, "canceled")
+        assert over.json["error"] == {"code": "canceled", "detail": '"a-script" canceled it'}
+
+
+async def test_a_cancel_is_an_envelope_and_may_come_before_its_task(mesh: Mesh) -> None:
+    async with a_node(mesh) as (b, program):
+        said = envelope("cancel", {"taskId": "t-9"}, id="c-1")
+
+        first = await program.ask("POST", "/lan/task/t-9/cancel", said)
+        again = await program.ask("POST", "/lan/task/t-9/cancel", said)
+        other = await program.ask("POST", "/lan/task/t-8/cancel", {**said, "payload": {"taskId": "t-8"}})
+        refused = await program.ask("POST", "/lan/task", {**task(), "id": "t-9"})
+
+        assert (first.status, first.json["state"], first.json.get("localId")) == (200, "canceled", None)
+        assert again.json == first.json
+        assert (other.status, other.code) == (409, "id-conflict")
+        assert (refused.status, refused.json["state"]) == (200, "canceled")
+        assert b.executor.runs == []
+
+
+async def test_what_cannot_be_canceled_is_a_problem_document(mesh: Mesh) -> None:
+    async with a_node(mesh) as (_, program):
+        message = envelope("message", {"text": "hello"})
+        cases: list[tuple[Any, int, str]] = [
+            (None, 404, "task-not-found"),
+            (message, 400, "invalid-request"),
+            (envelope("cancel", {"taskId": "another"}), 400, "invalid-request"),
+            (envelope("cancel", {"taskId": "no id"}), 400, "invalid-request"),
+            (envelope("cancel", {}), 400, "invalid-request"),
+            (b"[]", 400, "invalid-request"),
+        ]
+        for body, status, code in cases:
+            answer = await program.ask("POST", "/lan/task/t-9/cancel", body)
+            assert (answer.status, answer.code) == (status, code), body
+        stranger = await program.ask("POST", "/lan/task/t-9/cancel", token=None)
+        assert stranger.status == 401

@@ -378,3 +378,67 @@ async def test_no_tool_answers_without_the_operator_token(mesh: Mesh) -> None:
         for tool, token in itertools.product(TOOLS, (None, "guessed", "shared@a")):
             answer = await agent.program.ask("POST", f"/op/tools/{tool}", {}, token=token)
             assert (answer.status, answer.code) == (401, "not-authenticated"), tool
+
+
+async def test_an_agent_cancels_what_it_gave_to_a_peer_and_hears_what_became_of_it(mesh: Mesh) -> None:
+    a, b = await mesh.pair()
+    async with an_agent(a) as agent:
+        b.executor.hold()
+        given = await soon(agent.begin("lan_delegate", peer="b", task="count"))
+        await until(lambda: len(b.executor.runs) == 1)
+
+        said = await agent.call("lan_task", task=given["task"], action="cancel")
+
+        assert not said["open"]
+        assert said["text"].endswith('at b is canceled: "a" canceled it')
+        assert a.task(given["task"]).read_at is not None
+        again = await soon(agent.begin("lan_delegate", peer="b", task="count"))
+        assert again["task"] != given["task"]
+
+
+async def test_a_cancel_that_nobody_answers_yet_leaves_the_task_open(mesh: Mesh) -> None:
+    a, b = await mesh.pair()
+    async with an_agent(a) as agent:
+        b.executor.hold()
+        given = await soon(agent.begin("lan_delegate", peer="b", task="count"))
+        await until(lambda: len(b.executor.runs) == 1)
+        a.link.faults["b"] = Fault.DOWN
+
+        waiting = agent.begin("lan_task", task=given["task"], action="cancel")
+        await mesh.clock.advance(11)
+        said = await soon(waiting)
+
+        assert said["open"]
+        assert "is being canceled: b has not said yet that it has ended" in said["text"]
+
+
+async def test_an_agent_is_told_what_could_not_be_stopped(mesh: Mesh) -> None:
+    a, b = await mesh.pair()
+    async with an_agent(a) as agent:
+        b.executor.hold()
+        b.executor.outlives = True
+        b.executor.unstoppable = "this version of OpenClaw cannot end a turn"
+        given = await soon(agent.begin("lan_delegate", peer="b", task="count"))
+        await until(lambda: len(b.executor.runs) == 1)
+
+        said = await agent.call("lan_task", task=given["task"], action="cancel")
+
+        assert said["open"]
+        assert said["text"].endswith("it could not be stopped (this version of OpenClaw cannot end a turn).")
+
+
+async def test_an_agent_cancels_no_task_that_others_gave_to_this_node_or_another_run_asked_for(
+    mesh: Mesh,
+) -> None:
+    a, _ = await mesh.pair()
+    async with an_agent(a) as agent:
+        a.executor.hold()
+        taken = await a.receive(a_task(sender="b"), proven("b"))
+        given = await soon(agent.begin("lan_delegate", peer="b", task="count"))
+
+        refusals = [await agent.ask("lan_task", task=taken.local_id, action="cancel")]
+        agent.session = sessions.of_task("main", taken.local_id)
+        refusals.append(await agent.ask("lan_task", task=given["task"], action="cancel"))
+
+        assert [(answer.status, answer.code) for answer in refusals] == [(403, "not-allowed")] * 2
+        assert not a.task(taken.local_id).final

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from lanmesh.model import ids
-from lanmesh.model.envelope import Envelope, Message, TaskRequest
+from lanmesh.model.envelope import Cancel, CancelResult, Envelope, Message, TaskRequest
 from lanmesh.model.ids import LocalId, PeerId, WireId
 from lanmesh.model.task import FINAL, TaskError, TaskMode, TaskReport, TaskState, WaitingFor
 
@@ -49,6 +49,8 @@ def reports(states: SearchStrategy[TaskState]) -> SearchStrategy[TaskReport]:
         result=st.none() | texts,
         truncated=st.booleans(),
         error=st.none() | st.builds(TaskError, code=labels, detail=texts),
+        canceling=st.booleans(),
+        not_stopped=st.none() | texts,
         started_at=st.none() | moments,
         finished_at=st.none() | moments,
     )
@@ -66,6 +68,10 @@ def requests(draw: st.DrawFn) -> TaskRequest:
 messages = st.builds(Message, text=said)
 
 
+cancels = st.builds(Cancel, task_id=wire_ids)
+cancel_results = st.builds(CancelResult, report=reports(st.sampled_from(TaskState)))
+
+
 @st.composite
 def envelopes(draw: st.DrawFn) -> Envelope:
     """Return an envelope of any type."""
@@ -76,7 +82,7 @@ def envelopes(draw: st.DrawFn) -> Envelope:
         sender=draw(labels),
         recipient=draw(st.none() | labels),
         timestamp_ms=draw(st.integers(0, 2**53)),
-        payload=draw(messages | requests() | reports(finals)),
+        payload=draw(messages | requests() | reports(finals) | cancels | cancel_results),
         reply_to=draw(st.none() | wire_ids),
         reply_key=draw(st.none() | labels),
         ttl_s=None if ttl_ms is None else ttl_ms / 1000,

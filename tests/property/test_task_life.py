@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from lanmesh.errors import IllegalTransition
 from lanmesh.model.ids import SELF, LocalId, Origin, WireId
+from lanmesh.model.record import reported
 from lanmesh.model.task import (
     FINAL,
     TRANSITIONS,
@@ -18,6 +19,7 @@ from lanmesh.model.task import (
     TaskReport,
     TaskState,
     WaitingFor,
+    canceled,
     failed,
     rejected,
 )
@@ -37,8 +39,10 @@ ENDS = [
     Outcome(state=TaskState.COMPLETED, result="42"),
     failed(Failure.INTERRUPTED, "x"),
     rejected(Failure.DENIED, "x"),
+    canceled("x"),
 ]
-DEEDS = ["approve", "claim", "release", "complete", "fail", "reject"]
+WITHOUT_A_RESULT = FINAL - {TaskState.COMPLETED}
+DEEDS = ["approve", "claim", "release", "stop", "go-on", "complete", "fail", "reject", "cancel"]
 
 
 def done(task: Task, deed: str, now: float) -> Task:
@@ -49,8 +53,12 @@ def done(task: Task, deed: str, now: float) -> Task:
             return task.claimed(f"boot-{now}", now, repeatable=True)
         case "release":
             return task.released()
+        case "stop":
+            return task.stopping("x")
+        case "go-on":
+            return task.going_on("x")
         case _:
-            return task.ended(ENDS[["complete", "fail", "reject"].index(deed)], now)
+            return task.ended(ENDS[["complete", "fail", "reject", "cancel"].index(deed)], now)
 
 
 @given(st.lists(st.sampled_from(TaskEvent), max_size=30))
@@ -82,8 +90,9 @@ def test_whatever_is_done_the_record_of_a_task_agrees_with_itself(task: Task, de
         assert after.version > task.version
         assert (after.boot is not None) == (after.state is TaskState.WORKING), "a claim holds while it works"
         assert (after.finished_at is not None) == after.final
-        assert (after.error is not None) == (after.state in {TaskState.FAILED, TaskState.REJECTED})
+        assert (after.error is not None) == (after.state in WITHOUT_A_RESULT)
         assert (after.result is not None) == (after.state is TaskState.COMPLETED)
+        assert after.canceling is None or after.state in {TaskState.WORKING, TaskState.SUBMITTED}
         assert after.attempt == task.attempt + (deed == "claim")
         assert after.first_report() == first
         task = after
@@ -107,7 +116,7 @@ def test_no_two_claims_of_a_task_are_alike(deeds: list[str]) -> None:
 def test_an_asker_s_record_only_goes_forward_and_its_end_stays(told: list[TaskReport]) -> None:
     record = replace(TASK, origin=SELF, peer="server-219")
     for report in told:
-        after = record.reported(report, 1.0)
+        after = reported(record, report, 1.0)
 
         if record.final:
             assert after is record
@@ -127,7 +136,7 @@ CLAIMED = TASK.claimed("b", 1.0, repeatable=True)
 def test_in_whatever_order_reports_arrive_the_asker_learns_the_end(said: list[Task]) -> None:
     record = replace(TASK, origin=SELF, peer="server-219")
     for task in said:
-        record = record.reported(task.report(), 3.0)
+        record = reported(record, task.report(), 3.0)
 
     end = ENDS[0]
     assert (record.state, record.result, record.error) == (end.state, end.result, end.error)

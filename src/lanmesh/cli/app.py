@@ -37,6 +37,7 @@ for verb in (
     tasks.task,
     tasks.approve,
     tasks.deny,
+    tasks.cancel,
     tasks.accept,
 ):
     app.command()(verb)

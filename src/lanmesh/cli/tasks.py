@@ -1,4 +1,4 @@
-"""lanmesh delegate, tasks, task, approve, deny, accept: work for peers and from them"""
+"""lanmesh delegate, tasks, task, approve, deny, cancel, accept: work for peers and from them"""
 
 import asyncio
 import os
@@ -133,6 +133,8 @@ def task(
         )
     if view.path and view.direction != "asked":
         facts.append(("came through", " > ".join(view.path)))
+    if view.not_stopped is not None:
+        facts.append(("could not be stopped", view.not_stopped))
     if view.error is not None:
         facts.append(("error", f"{view.error.code}: {view.error.detail}"))
     if view.progress is not None:
@@ -158,6 +160,45 @@ def deny(task: Id, json: JsonFlag = False) -> None:
     """End a task that waits for your word; its asker is told."""
     owner_only("denying a task")
     _decided(ask(lambda node: node.deny(task)), "denied", json=json)
+
+
+def cancel(
+    task: Id,
+    wait: Annotated[
+        float | None,
+        typer.Option(metavar="S", min=0, help="Wait so many seconds to hear what became of it."),
+    ] = None,
+    json: JsonFlag = False,
+) -> None:
+    """End a task before its time, and all that it has asked of others.
+
+    With --wait, the exit status is 0 if it was canceled, 1 if it has ended otherwise or could not
+    be stopped, 7 if that is not known yet. A peer that is off is told when it is back.
+    """
+
+    async def work(node: Client) -> TaskView:
+        found = await node.task(task)
+        if found.parent is None or found.parent != os.environ.get("LANMESH_TASK_ID"):
+            owner_only("canceling a task that this run has not asked for")
+        told = await node.cancel(found.id)
+        deadline = time.monotonic() + (wait or 0.0)
+        while told.canceling is not None and (left_s := deadline - time.monotonic()) > 0:
+            told = await node.watch(told.id, wait_s=left_s, version=told.version)
+        return told
+
+    told = ask(work)
+    if json:
+        show_json(told)
+    else:
+        print(
+            f"task {told.id[:8]}: {_state(told)}" + (f" ({plain(why)})" if (why := told.not_stopped) else "")
+        )
+    if wait is not None and told.canceling is not None:
+        raise TimedOut(
+            f"task {told.id[:8]}: {plain(told.peer)} has not answered after {wait:g} s; it will be told"
+        )
+    if wait is not None and told.state != TaskState.CANCELED:
+        raise typer.Exit(1)
 
 
 def accept(
@@ -237,6 +278,8 @@ def _decided(task: TaskView, word: str, *, json: bool) -> None:
 def _state(task: TaskView) -> str:
     if task.assumed:
         return f"{task.state}, as far as is known"
+    if task.canceling is not None:
+        return f"{task.state}, canceling"
     if task.decide_by is not None:
         return f"{task.state}, waits for {task.waiting_for}, which ends {ahead(task.decide_by)}"
     return f"{task.state}, waits for {task.waiting_for}" if task.waiting_for else task.state

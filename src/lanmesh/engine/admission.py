@@ -107,6 +107,12 @@ def needs_approval(mode: AcceptMode, waiting: int, limits: Limits) -> bool:
     return mode is AcceptMode.MANUAL
 
 
+def already_canceled(tx: Transaction, caller: Caller, envelope: Envelope) -> bool:
+    """Return whether its sender has canceled a task that comes only now."""
+    before = caller.peer is not None and inbox.canceled(tx, SHARED, envelope.id, sender=caller.peer)
+    return before or inbox.canceled(tx, caller.origin, envelope.id)
+
+
 def already_seen(tx: Transaction, caller: Caller, envelope: Envelope, digest: bytes) -> inbox.Seen | None:
     """Return what is known of an envelope that came before; `None` if it is new.
 

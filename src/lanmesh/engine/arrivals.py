@@ -7,14 +7,15 @@ from lanmesh.engine import admission, reports
 from lanmesh.engine.admission import Limits
 from lanmesh.engine.allowance import check_pace
 from lanmesh.engine.callers import Caller
+from lanmesh.engine.cancel import Cancels
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Clock, Random
 from lanmesh.engine.watching import News, Watching
 from lanmesh.errors import InvalidRequest, NotAllowed, TaskNotFound
 from lanmesh.model import ids
-from lanmesh.model.envelope import Envelope, TaskRequest
-from lanmesh.model.ids import SELF, SHARED
-from lanmesh.model.task import Task, TaskReport, TaskState, WaitingFor
+from lanmesh.model.envelope import Cancel, CancelResult, Envelope, TaskRequest
+from lanmesh.model.ids import SELF, SHARED, LocalId, WireId
+from lanmesh.model.task import Failure, Task, TaskError, TaskReport, TaskState, canceled
 from lanmesh.store import inbox, tasks
 from lanmesh.store.database import Database, Transaction
 
@@ -30,6 +31,7 @@ class Arrivals:
         chance: Random,
         watching: Watching,
         peers: Peers,
+        cancels: Cancels,
         limits: Limits,
     ) -> None:
         """Begin."""
@@ -38,6 +40,7 @@ class Arrivals:
         self._chance = chance
         self._watching = watching
         self._peers = peers
+        self._cancels = cancels
         self._limits = limits
 
     async def receive(self, caller: Caller, envelope: Envelope, digest: bytes) -> TaskReport:
@@ -63,9 +66,6 @@ class Arrivals:
                 self._peers.note_contact(tx, envelope.sender)
                 return _first_answer(tx, known.task, envelope.id)
             self._peers.allowance.check(tx, caller, envelope)
-            chain = admission.chain_of(envelope, self._peers.me)
-            mode = self._peers.mode_for(tx, caller, envelope.sender)
-            ask = admission.needs_approval(mode, tasks.waiting(tx), self._limits)
             task = Task(
                 local_id=local_id,
                 wire_id=envelope.id,
@@ -75,12 +75,11 @@ class Arrivals:
                 mode=request.mode,
                 timeout_s=request.timeout_s,
                 reply_key=envelope.reply_key,
-                chain=chain,
-                waiting_for=WaitingFor.APPROVAL if ask else None,
-                needs_approval=ask,
+                chain=admission.chain_of(envelope, self._peers.me),
                 created_at=now,
             )
-            tasks.insert(tx, task, "waits for approval" if ask else "")
+            task, detail = self._admitted(tx, caller, envelope, task)
+            tasks.insert(tx, task, detail)
             inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=local_id)
             self._peers.note_contact(tx, envelope.sender)
             return task.first_report()
@@ -88,7 +87,7 @@ class Arrivals:
         return await self._database.write(change)
 
     async def receive_result(self, caller: Caller, envelope: Envelope, digest: bytes) -> TaskReport:
-        """Take the result of a task that this node asked for, and return the task as it is then.
+        """Take what its doer says of a task that this node asked for; return the task as it is then.
 
         What comes after the end gets that end as its answer, and changes nothing.
 
@@ -98,7 +97,7 @@ class Arrivals:
             IdConflict: Its id was used before for something else.
         """
         self._peers.check_sender(caller, envelope)
-        report = envelope.payload
+        report = envelope.payload.report if isinstance(envelope.payload, CancelResult) else envelope.payload
         if not isinstance(report, TaskReport):
             raise InvalidRequest(f"a {envelope.type} envelope does not belong here")
         now = self._clock.now()
@@ -116,6 +115,51 @@ class Arrivals:
             inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=task.local_id)
             self._peers.note_contact(tx, envelope.sender)
             return after.report()
+
+        return await self._database.write(change)
+
+    async def cancel(self, caller: Caller, envelope: Envelope, digest: bytes) -> TaskReport:
+        """Have a task of the caller's end before its time, and return it as it is then.
+
+        A task that has not come yet is refused when it comes; see `Cancels.cancel` for the rest.
+
+        Raises:
+            NotAllowed: It speaks in another's name.
+            IdConflict: Its id was used before for something else.
+        """
+        self._peers.check_sender(caller, envelope)
+        wish = envelope.payload
+        if not isinstance(wish, Cancel):
+            raise InvalidRequest(f"a {envelope.type} envelope does not belong here")
+
+        def change(tx: Transaction) -> TaskReport:
+            task = _of_caller(tx, caller, wish.task_id)
+            if admission.already_seen(tx, caller, envelope, digest) is None:
+                self._peers.allowance.check(tx, caller, envelope)
+                now = self._clock.now()
+                known = None if task is None else task.local_id
+                inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=known)
+                self._peers.note_contact(tx, envelope.sender)
+            if task is None:
+                return _unseen(wish.task_id)
+            return self._cancels.cancel(tx, task, _by(task.peer)).report()
+
+        return await self._database.write(change)
+
+    async def cancel_named(self, caller: Caller, identifier: str) -> TaskReport:
+        """Have a task of the caller's end, by its wire id or local id; see `cancel`.
+
+        Raises:
+            TaskNotFound: This caller sent no such task.
+            TooFast: It asks for too much in a minute.
+        """
+        check_pace(caller)
+
+        def change(tx: Transaction) -> TaskReport:
+            task = _of_caller(tx, caller, identifier)
+            if task is None:
+                raise TaskNotFound(f"no task {ids.quoted(identifier)} of yours on this node")
+            return self._cancels.cancel(tx, task, _by(task.peer)).report()
 
         return await self._database.write(change)
 
@@ -146,13 +190,39 @@ class Arrivals:
         return self._watching.follow(self._sent_by(caller, identifier), after, caller.origin)
 
     def _sent_by(self, caller: Caller, identifier: str) -> Task:
-        task = tasks.of_origin(self._database.read, caller.origin, identifier)
-        if task is None and caller.peer is not None:
-            earlier = tasks.of_origin(self._database.read, SHARED, identifier)
-            task = earlier if earlier is not None and earlier.peer == caller.peer else None
+        task = _of_caller(self._database.read, caller, identifier)
         if task is None:
             raise TaskNotFound(f"no task {ids.quoted(identifier)} of yours on this node")
         return task
+
+    def _admitted(self, tx: Transaction, caller: Caller, envelope: Envelope, task: Task) -> tuple[Task, str]:
+        """Return a new task as it is taken, and in words how."""
+        if admission.already_canceled(tx, caller, envelope):
+            why = f"{_by(task.peer)} before it came"
+            return task.refused(canceled(why), task.created_at), why
+        mode = self._peers.mode_for(tx, caller, envelope.sender)
+        if admission.needs_approval(mode, tasks.waiting(tx), self._limits):
+            return task.held(), "waits for approval"
+        return task, ""
+
+
+def _of_caller(tx: Transaction, caller: Caller, identifier: str) -> Task | None:
+    """Return a task that the caller sent; `None` if it sent no such task."""
+    task = tasks.of_origin(tx, caller.origin, identifier)
+    if task is None and caller.peer is not None:
+        earlier = tasks.of_origin(tx, SHARED, identifier)
+        return earlier if earlier is not None and earlier.peer == caller.peer else None
+    return task
+
+
+def _by(peer: str) -> str:
+    return f"{ids.quoted(peer)} canceled it"
+
+
+def _unseen(wire_id: WireId) -> TaskReport:
+    """Return what is said of a task that was canceled and has not come: it will never be run."""
+    error = TaskError(code=Failure.CANCELED, detail="canceled before it came")
+    return TaskReport(task_id=wire_id, local_id=LocalId(""), state=TaskState.CANCELED, version=0, error=error)
 
 
 def _check_doer(caller: Caller, reply_key: str | None, task: Task) -> None:

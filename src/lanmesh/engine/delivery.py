@@ -13,7 +13,7 @@ from lanmesh.errors import AnswerLost, MeshError, PeerUnreachable, StorageFailed
 from lanmesh.model.delivery import Delivery, DeliveryEvent, DeliveryState
 from lanmesh.model.envelope import EnvelopeType
 from lanmesh.model.ids import PeerId, short
-from lanmesh.model.task import Failure, Task, TaskReport, failed, rejected
+from lanmesh.model.task import Failure, Outcome, TaskReport, failed, rejected
 from lanmesh.store import outbox, peers, tasks
 from lanmesh.store.database import Change, Database, Topic, Transaction
 
@@ -21,6 +21,9 @@ log = logging.getLogger(__name__)
 
 IN_FLIGHT = 8
 """Envelopes under way to one peer at a time."""
+
+_ANSWERED_BY_THE_DOER = {EnvelopeType.TASK, EnvelopeType.CANCEL}
+"""What goes to the doer of a task, whose answer tells how the task stands there."""
 
 
 class Deliveries:
@@ -167,10 +170,9 @@ class Deliveries:
             now = self._clock.now()
             _advance(tx, sent, DeliveryEvent.REFUSE, now, error=fault.detail)
             peers.reached(tx, sent.peer, now)
-            if (task := _task_of(tx, sent)) is not None:
-                reports.presume(
-                    tx, task, rejected(Failure.REFUSED, f"{sent.peer} refused it: {fault.detail}"), now
-                )
+            _come_to_nothing(
+                tx, sent, rejected(Failure.REFUSED, f"{sent.peer} refused it: {fault.detail}"), now
+            )
 
         return change
 
@@ -179,8 +181,10 @@ class Deliveries:
             now = self._clock.now()
             _advance(tx, sent, DeliveryEvent.ACKNOWLEDGE, now)
             peers.reached(tx, sent.peer, now)
-            if report is not None and (task := _task_of(tx, sent)) is not None:
-                reports.record(tx, task, report, now)
+            if report is not None and sent.task is not None and sent.envelope.type in _ANSWERED_BY_THE_DOER:
+                # Without an id of the doer's own it has only been told of the task, and not to begin it.
+                has_it = sent.envelope.type is EnvelopeType.TASK or bool(report.local_id)
+                reports.record(tx, tasks.get(tx, sent.task), report, now, has_it=has_it)
 
         return change
 
@@ -190,15 +194,12 @@ class Deliveries:
             after = _advance(tx, delivery, DeliveryEvent.EXPIRE, now, error=delivery.error)
             if after is None:
                 return False
-            if (task := _task_of(tx, delivery)) is not None:
-                last = delivery.error or "it was never tried"
-                outcome = failed(
-                    Failure.EXPIRED, f"{delivery.peer} could not be reached in time; last: {last}"
-                )
-                if after.state is DeliveryState.UNKNOWN:
-                    why = f"{delivery.peer} may have it and may have done it, but did not say so in time"
-                    outcome = failed(Failure.UNKNOWN, f"{why}; last: {last}")
-                reports.presume(tx, task, outcome, now)
+            last = delivery.error or "it was never tried"
+            outcome = failed(Failure.EXPIRED, f"{delivery.peer} could not be reached in time; last: {last}")
+            if after.state is DeliveryState.UNKNOWN:
+                why = f"{delivery.peer} may have it and may have done it, but did not say so in time"
+                outcome = failed(Failure.UNKNOWN, f"{why}; last: {last}")
+            _come_to_nothing(tx, delivery, outcome, now)
             return True
 
         return change
@@ -225,8 +226,15 @@ def _advance(
     return after
 
 
-def _task_of(tx: Transaction, delivery: Delivery) -> Task | None:
-    """Return the asked task whose request this delivery carries; `None` for any other envelope."""
-    if delivery.task is None or delivery.envelope.type is not EnvelopeType.TASK:
-        return None
-    return tasks.get(tx, delivery.task)
+def _come_to_nothing(tx: Transaction, delivery: Delivery, end: Outcome, now: float) -> None:
+    """Record what it means for a task that an envelope about it was not taken."""
+    if delivery.task is None:
+        return
+    match delivery.envelope.type:
+        case EnvelopeType.TASK:
+            reports.presume(tx, tasks.get(tx, delivery.task), end, now)
+        case EnvelopeType.CANCEL:
+            why = "" if end.error is None else end.error.detail
+            reports.unrecall(tx, tasks.get(tx, delivery.task), why, now)
+        case _:  # what a doer says of its task changes nothing of that
+            pass

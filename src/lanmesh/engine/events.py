@@ -47,25 +47,36 @@ class Events:
                     del self._watchers[change]
 
 
-async def within(clock: Clock, seconds: float, work: Coroutine[Any, Any, T]) -> T:
+class Stopped(Exception):
+    """Somebody wanted a piece of work ended before its time."""
+
+
+async def within(
+    clock: Clock, seconds: float, work: Coroutine[Any, Any, T], stop: asyncio.Event | None = None
+) -> T:
     """Return what the work returns, if it does so in time.
 
     The work is cancelled, and has ended, before this returns in any other way.
 
     Raises:
         TimeoutError: It did not.
+        Stopped: `stop` was set before it did.
     """
     doing = asyncio.ensure_future(work)
     timer = asyncio.ensure_future(clock.sleep(seconds))
+    stopping = None if stop is None else asyncio.ensure_future(stop.wait())
+    all_of_it = [doing, timer] if stopping is None else [doing, timer, stopping]
     try:
-        await asyncio.wait({doing, timer}, return_when=asyncio.FIRST_COMPLETED)
-        if not doing.done():
-            raise TimeoutError
-        return doing.result()
+        await asyncio.wait(all_of_it, return_when=asyncio.FIRST_COMPLETED)
+        if doing.done():
+            return doing.result()
+        if stopping is not None and stopping.done():
+            raise Stopped
+        raise TimeoutError
     finally:
-        for task in (doing, timer):
-            task.cancel()
-        await asyncio.gather(doing, timer, return_exceptions=True)
+        for part in all_of_it:
+            part.cancel()
+        await asyncio.gather(*all_of_it, return_exceptions=True)
 
 
 async def heard(clock: Clock, event: asyncio.Event, seconds: float) -> bool:

@@ -3,14 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
-from lanmesh.engine.ports import Clock, Random
-from lanmesh.model import ids
-from lanmesh.model.delivery import RESULT_TTL_S, Delivery
-from lanmesh.model.envelope import Envelope
+from lanmesh.engine.envelopes import Envelopes
+from lanmesh.engine.ports import Clock
+from lanmesh.model.envelope import CancelResult
 from lanmesh.model.ids import PeerId
 from lanmesh.model.peer import Peer
-from lanmesh.model.task import ENDINGS, Outcome, Task, TaskMode
-from lanmesh.protocol import codec
+from lanmesh.model.task import ENDINGS, Outcome, Task, TaskEvent, TaskMode, TaskReport, canceled
 from lanmesh.protocol.json import cut
 from lanmesh.store import outbox, tasks
 from lanmesh.store.database import Transaction
@@ -22,18 +20,17 @@ _MAX_REASON_BYTES = 16_000
 class Outcomes:
     """Ends tasks, and tells their askers."""
 
-    def __init__(self, me: PeerId, peers: Mapping[PeerId, Peer], clock: Clock, chance: Random) -> None:
-        """Sign replies as `me`; they go to configured peers only."""
-        self._me = me
+    def __init__(self, envelopes: Envelopes, peers: Mapping[PeerId, Peer], clock: Clock) -> None:
+        """Send replies to configured peers only."""
+        self._envelopes = envelopes
         self._peers = peers
         self._clock = clock
-        self._chance = chance
 
     def end(self, tx: Transaction, task: Task, outcome: Outcome) -> Task:
         """Record how a task ended, and queue the result for its asker.
 
         A task that was sent to be forgotten, or whose asker is no configured peer, has no reply;
-        its asker may still read it.
+        its asker may still read it. One who has canceled it wants to hear of it after all.
 
         Raises:
             IllegalTransition: It has ended before.
@@ -42,30 +39,30 @@ class Outcomes:
         ended = task.ended(_within_limits(outcome), now)
         detail = "" if outcome.error is None else outcome.error.detail
         tasks.save(tx, ended, ENDINGS[outcome.state], now, detail)
-        peer = PeerId(task.peer)
-        if ended.mode is not TaskMode.FIRE_AND_FORGET and peer in self._peers:
-            outbox.queue(tx, self._reply(ended, peer, now))
+        if ended.mode is not TaskMode.FIRE_AND_FORGET:
+            self._tell(tx, ended, ended.report())
+        elif task.canceling is not None:
+            self._tell(tx, ended, CancelResult(report=ended.report()))
         return ended
 
-    def _reply(self, task: Task, peer: PeerId, now: float) -> Delivery:
-        envelope = Envelope(
-            id=ids.WireId(ids.local_id(self._chance.bytes(16))),
-            sender=self._me,
-            recipient=peer,
-            timestamp_ms=codec.milliseconds(now) or 0,
-            payload=task.report(),
-            reply_to=task.wire_id,
-            reply_key=task.reply_key,
-            root_id=task.chain.root_id,
-        )
-        return Delivery(
-            envelope=envelope,
-            peer=peer,
-            task=task.local_id,
-            due_at=now,
-            expires_at=now + RESULT_TTL_S,
-            created_at=now,
-        )
+    def release(self, tx: Transaction, task: Task, why: str) -> Task:
+        """Give a claimed task back to be run again, or end it here if somebody wants that."""
+        if task.canceling is not None:
+            return self.end(tx, task, canceled(task.canceling))
+        released = task.released()
+        tasks.save(tx, released, TaskEvent.RUN_AGAIN, self._clock.now(), why)
+        return released
+
+    def go_on(self, tx: Transaction, task: Task, why: str) -> Task:
+        """Record that a run could not be stopped, and tell whoever wanted it."""
+        going = task.going_on(cut(why, _MAX_REASON_BYTES)[0])
+        tasks.save(tx, going, TaskEvent.GO_ON, self._clock.now(), why)
+        self._tell(tx, going, CancelResult(report=going.report()))
+        return going
+
+    def _tell(self, tx: Transaction, task: Task, payload: TaskReport | CancelResult) -> None:
+        if task.peer in self._peers:
+            outbox.queue(tx, self._envelopes.about(task, payload))
 
 
 def _within_limits(outcome: Outcome) -> Outcome:

@@ -83,8 +83,11 @@ class Executor(Protocol):
                 came cannot be known.
         """
 
-    async def abort(self, task: Task) -> None:
-        """End for real what may go on of an attempt that was let go of; nothing, if nothing does."""
+    async def abort(self, task: Task) -> str | None:
+        """End for real what may go on of an attempt that was let go of.
+
+        Return `None` once it has surely ended, else why it could not be ended.
+        """
 
 
 class PeerLink(Protocol):

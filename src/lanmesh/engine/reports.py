@@ -2,21 +2,30 @@
 
 from lanmesh.model.delivery import TRANSITIONS, DeliveryEvent
 from lanmesh.model.history import PROGRESS
+from lanmesh.model.record import presumed, reopened, reported, unrecalled
 from lanmesh.model.task import Outcome, Task, TaskReport
 from lanmesh.store import outbox, tasks
 from lanmesh.store.database import Transaction
 
 
-def record(tx: Transaction, task: Task, report: TaskReport, now: float) -> Task:
+def record(tx: Transaction, task: Task, report: TaskReport, now: float, *, has_it: bool = True) -> Task:
     """Keep what the peer reports of a task; return the task as it is then.
 
     An overtaken report, and any report of a task whose end was reported, changes nothing. An end
     that was only assumed gives way, and whoever asked is told anew.
+
+    Args:
+        tx: The transaction.
+        task: The task.
+        report: What the peer says.
+        now: When.
+        has_it: Whether the peer must have the request, as whoever reports of a task does, whatever
+            became of the answer to that; one that answers a cancel may have been overtaken by it.
     """
-    # A peer that reports of a task has its request, whatever became of the answer to that.
-    _note_arrival(tx, task, now)
-    task = tasks.get(tx, task.local_id)
-    after = task.reported(report, now)
+    if has_it:
+        _note_arrival(tx, task, now)
+        task = tasks.get(tx, task.local_id)
+    after = reported(task, report, now)
     if after is task:
         return task
     if task.assumed:
@@ -38,7 +47,7 @@ def presume(tx: Transaction, task: Task, outcome: Outcome, now: float) -> None:
     if task.final:
         tasks.unread(tx, task.local_id)
     detail = "" if outcome.error is None else outcome.error.detail
-    tasks.save(tx, task.presumed(outcome, now), "assume", now, detail)
+    tasks.save(tx, presumed(task, outcome, now), "assume", now, detail)
 
 
 def reopen(tx: Transaction, task: Task, now: float) -> None:
@@ -47,15 +56,25 @@ def reopen(tx: Transaction, task: Task, now: float) -> None:
     Raises:
         IllegalTransition: The task has ended for real.
     """
-    after = task.reopened()
+    after = reopened(task)
     if task.final:
         tasks.unread(tx, task.local_id)
         tasks.save(tx, after, "reopen", now, "its request is sent again")
 
 
+def unrecall(tx: Transaction, task: Task, why: str, now: float) -> None:
+    """Keep that the peer could not be told to end a task, if it has not ended by itself meanwhile."""
+    if task.canceling is not None:
+        tasks.save(tx, unrecalled(task, why), "not-recalled", now, why)
+
+
 def _sentence(peer: str, task: Task) -> str:
     if task.error is not None:
         return task.error.detail
+    if task.not_stopped is not None:
+        return f"{peer} could not stop it: {task.not_stopped}"
+    if task.canceling is not None:
+        return f"{peer} is asked to end it"
     if task.waiting_for is not None:
         return f"{peer} waits for {task.waiting_for}"
     return f"{peer}, attempt {task.attempt}" if task.attempt else f"{peer} has it"

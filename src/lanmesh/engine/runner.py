@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from lanmesh.engine.events import Events, within
+from lanmesh.engine.events import Events, Stopped, within
 from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.ports import Clock, Executor, Interrupted, NotBegun
 from lanmesh.engine.progress import Gatherer
@@ -17,6 +17,12 @@ from lanmesh.store import tasks
 from lanmesh.store.database import Change, Database, Topic, Transaction
 
 log = logging.getLogger(__name__)
+
+_ABORT_S = 30.0
+"""How long a run may take to end once it is told to; a program gets 3 s of it before it is killed."""
+
+Settlement = Callable[[Transaction], Task | None]
+"""Records how a run ended; returns the task as it is then, or `None` if the run's claim was overtaken."""
 
 
 class Runner:
@@ -104,65 +110,90 @@ class Runner:
         # Claimed in the moment of stopping, and nothing of it was begun.
         for task in tasks.claimed_by(tx, self._boot):
             if task.local_id not in self._begun:
-                tasks.save(tx, task.released(), TaskEvent.RUN_AGAIN, self._clock.now(), "it was not begun")
+                self._outcomes.release(tx, task, "it was not begun")
 
     async def _run(self, task: Task, work: Coroutine[Any, Any, Outcome]) -> None:
         self._begun.add(task.local_id)
         log.info("task begun", extra={"task": short(task.local_id), "attempt": task.attempt})
-        left_s = (task.started_at or 0.0) + task.timeout_s - self._clock.now()
-        try:
-            outcome = await within(self._clock, left_s, work)
-        except TimeoutError:
-            await self._executor.abort(task)
-            outcome = failed(Failure.TIMED_OUT, f"it took longer than its {task.timeout_s:g} s")
-        except NotBegun as fault:
-            await self._database.insist(self._given_back(task, str(fault)), self._clock.sleep)
-            self._begun.discard(task.local_id)
-            return
-        except Interrupted as fault:
-            await self._database.insist(self._interrupted(task, str(fault)), self._clock.sleep)
-            self._begun.discard(task.local_id)
-            return
-        except asyncio.CancelledError:
-            if not self._executor.outlives:
-                with suppress(StorageFailed):  # the next boot settles it
-                    await self._database.write(
-                        self._interrupted(task, "the node was stopped while the task was being done")
-                    )
-            raise
-        except Exception as fault:  # the root of a run: its asker must hear of it all the same
-            log.exception("executor broke", extra={"task": short(task.local_id)})
-            outcome = failed(Failure.INTERRUPTED, f"the executor broke: {type(fault).__name__}")
-        if await self._database.insist(lambda tx: self._finish(tx, task, outcome), self._clock.sleep):
-            log.info("task ended", extra={"task": short(task.local_id), "state": outcome.state})
+        with self._events.watch(Change(Topic.STOP, task.local_id)) as stop:
+            if tasks.get(self._database.read, task.local_id).canceling is not None:
+                stop.set()
+            try:
+                settle = await self._end(task, work, stop)
+            except asyncio.CancelledError:
+                if not self._executor.outlives:
+                    with suppress(StorageFailed):  # the next boot settles it
+                        await self._database.write(
+                            self._interrupted(task, "the node was stopped while the task was being done")
+                        )
+                raise
+        ended = await self._database.insist(settle, self._clock.sleep)
+        if ended is not None:
+            log.info("task ended", extra={"task": short(task.local_id), "state": ended.state})
         else:  # fenced by a later claim, or the agent has replied already
             log.info("outcome dropped", extra={"task": short(task.local_id), "attempt": task.attempt})
         self._begun.discard(task.local_id)
 
-    def _finish(self, tx: Transaction, claimed: Task, outcome: Outcome) -> bool:
-        """Record an outcome; return whether the claim still stood: a later one fences it."""
-        task = tasks.get(tx, claimed.local_id)
-        if task.claim != claimed.claim:
-            return False
-        self._outcomes.end(tx, task, outcome)
-        return True
+    async def _end(self, task: Task, work: Coroutine[Any, Any, Outcome], stop: asyncio.Event) -> Settlement:
+        """Do the work until it ends in one way or another; return how that is to be recorded."""
+        while True:
+            left_s = (task.started_at or 0.0) + task.timeout_s - self._clock.now()
+            try:
+                return self._finished(task, await within(self._clock, left_s, work, stop))
+            except Stopped:
+                stop.clear()
+                why = await self._stopped(task)
+                if why is None:
+                    return self._given_back(task, "it was stopped")
+                await self._database.insist(self._going_on(task, why), self._clock.sleep)
+                work = self._executor.resume(task, self._gatherer.of(task))
+            except TimeoutError:
+                why = await self._stopped(task)
+                more = "" if why is None else f"; it could not be stopped: {why}"
+                outcome = failed(Failure.TIMED_OUT, f"it took longer than its {task.timeout_s:g} s{more}")
+                return self._finished(task, outcome)
+            except NotBegun as fault:
+                return self._given_back(task, str(fault))
+            except Interrupted as fault:
+                return self._interrupted(task, str(fault))
+            except Exception as fault:  # the root of a run: its asker must hear of it all the same
+                log.exception("executor broke", extra={"task": short(task.local_id)})
+                detail = f"the executor broke: {type(fault).__name__}"
+                return self._finished(task, failed(Failure.INTERRUPTED, detail))
 
-    def _given_back(self, claimed: Task, why: str) -> Callable[[Transaction], None]:
-        def change(tx: Transaction) -> None:
+    async def _stopped(self, task: Task) -> str | None:
+        """End for real what may go on of a run that was let go of; return why it could not be ended."""
+        try:
+            return await within(self._clock, _ABORT_S, self._executor.abort(task))
+        except TimeoutError:
+            return f"what runs it did not confirm its end within {_ABORT_S:g} s"
+        except Exception as fault:  # so too
+            log.exception("executor broke", extra={"task": short(task.local_id)})
+            return f"the executor broke: {type(fault).__name__}"
+
+    def _finished(self, claimed: Task, outcome: Outcome) -> Settlement:
+        return self._if_it_holds(claimed, lambda tx, task: self._outcomes.end(tx, task, outcome))
+
+    def _given_back(self, claimed: Task, why: str) -> Settlement:
+        return self._if_it_holds(claimed, lambda tx, task: self._outcomes.release(tx, task, why))
+
+    def _going_on(self, claimed: Task, why: str) -> Settlement:
+        return self._if_it_holds(claimed, lambda tx, task: self._outcomes.go_on(tx, task, why))
+
+    def _interrupted(self, claimed: Task, why: str) -> Settlement:
+        def change(tx: Transaction, task: Task) -> Task:
+            if task.repeatable or task.canceling is not None:
+                return self._outcomes.release(tx, task, why)
+            return self._outcomes.end(tx, task, failed(Failure.INTERRUPTED, f"{why}; it may be done in part"))
+
+        return self._if_it_holds(claimed, change)
+
+    @staticmethod
+    def _if_it_holds(claimed: Task, change: Callable[[Transaction, Task], Task]) -> Settlement:
+        """Return a change to a task that is made only while its claim stands: a later one fences it."""
+
+        def guarded(tx: Transaction) -> Task | None:
             task = tasks.get(tx, claimed.local_id)
-            if task.claim == claimed.claim:
-                tasks.save(tx, task.released(), TaskEvent.RUN_AGAIN, self._clock.now(), why)
+            return change(tx, task) if task.claim == claimed.claim else None
 
-        return change
-
-    def _interrupted(self, claimed: Task, why: str) -> Callable[[Transaction], None]:
-        def change(tx: Transaction) -> None:
-            task = tasks.get(tx, claimed.local_id)
-            if task.claim != claimed.claim:
-                return
-            if task.repeatable:
-                tasks.save(tx, task.released(), TaskEvent.RUN_AGAIN, self._clock.now(), why)
-            else:
-                self._outcomes.end(tx, task, failed(Failure.INTERRUPTED, f"{why}; it may be done in part"))
-
-        return change
+        return guarded

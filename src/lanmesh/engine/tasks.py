@@ -6,12 +6,13 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from lanmesh.engine import admission
+from lanmesh.engine.cancel import Cancels
 from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Clock, Random
 from lanmesh.engine.pull import Pull
 from lanmesh.engine.watching import News, Watching
-from lanmesh.errors import IllegalTransition, InvalidRequest, TaskNotFound
+from lanmesh.errors import IllegalTransition, InvalidRequest, NotAllowed, TaskNotFound
 from lanmesh.model import ids
 from lanmesh.model.delivery import TTL_S, Delivery
 from lanmesh.model.envelope import Envelope, TaskRequest
@@ -55,6 +56,7 @@ class Tasks:
         pull: Pull,
         peers: Peers,
         outcomes: Outcomes,
+        cancels: Cancels,
     ) -> None:
         """Begin; `stop` ends all waits."""
         self._database = database
@@ -64,6 +66,7 @@ class Tasks:
         self._pull = pull
         self._peers = peers
         self._outcomes = outcomes
+        self._cancels = cancels
 
     async def delegate(
         self,
@@ -89,6 +92,7 @@ class Tasks:
         Raises:
             PeerNotFound: There is no such peer.
             ChainRefused: The chain of delegations is too long, or would come back.
+            IllegalTransition: The task that delegates was canceled.
             InvalidRequest: The description is blank or too large, or the timeout out of bounds.
         """
         target = self._peers.configured(peer).id
@@ -106,6 +110,10 @@ class Tasks:
             before = None if parent is None else tasks.get(tx, ids.LocalId(parent))
             if before is not None and before.asked:
                 raise InvalidRequest(f"task {ids.short(before.local_id)} is not done here: it has no run")
+            if before is not None and (before.canceling is not None or before.state is TaskState.CANCELED):
+                raise IllegalTransition(
+                    f"task {ids.short(before.local_id)} was canceled: its run can ask for nothing more"
+                )
             chain = admission.onward(before.chain if before else None, self._peers.me, target, wire_id)
             task = Task(
                 local_id=ids.LocalId(wire_id),
@@ -137,7 +145,9 @@ class Tasks:
         task = tasks.named(read, name)
         return TaskHistory(
             task=task,
-            delivery=outbox.latest_of_task(read, task.local_id),
+            delivery=outbox.find(read, task.wire_id)
+            if task.asked
+            else outbox.latest_of_task(read, task.local_id),
             events=tasks.events(read, task.local_id),
         )
 
@@ -208,6 +218,32 @@ class Tasks:
             task.approved()  # raises, if there is nothing to decide
             outcome = rejected(Failure.DENIED, f"the owner of {self._peers.me} denied it")
             return self._outcomes.end(tx, task, outcome)
+
+        return await self._database.write(change)
+
+    async def cancel(self, name: str, who: str | None = None, *, run: ids.LocalId | None = None) -> Task:
+        """Have a task end before its time, and all that it has asked of peers.
+
+        A task that waits here ends at once, and so does one whose request no peer has yet. Any other
+        is `canceling` until its run has ended, or the peer has told what became of it. What has
+        ended before stays as it is.
+
+        Args:
+            name: The task; see `find`.
+            who: Who wants it, in words; `None` for the owner of this node.
+            run: The task here whose run wants it: then it must have asked for it.
+
+        Raises:
+            TaskNotFound: There is none.
+            InvalidRequest: There are several.
+            NotAllowed: The run has not asked for it.
+        """
+
+        def change(tx: Transaction) -> Task:
+            task = tasks.named(tx, name)
+            if run is not None and task.parent != run:
+                raise NotAllowed(f"task {ids.short(run)} has not asked for task {ids.short(task.local_id)}")
+            return self._cancels.cancel(tx, task, who or f"the owner of {self._peers.me} canceled it")
 
         return await self._database.write(change)
 

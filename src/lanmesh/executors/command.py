@@ -138,8 +138,11 @@ class CommandExecutor:
             raise
         raise Interrupted("the node ended while the task was being done")
 
-    async def abort(self, task: Task) -> None:
-        """Return at once: letting go of a run has ended it."""
+    async def abort(self, task: Task) -> str | None:
+        """Make sure that nothing is left of a run: letting go of it has ended it."""
+        await self._end({task.local_id})
+        left = await asyncio.to_thread(_living, {task.local_id}, None)
+        return f"process {min(process.pid for process in left)} does not end" if left else None
 
     async def _finished(
         self,

@@ -65,6 +65,7 @@ class Operator:
             Route("GET", "/op/tasks/{task}/events", self.events),
             Route("POST", "/op/tasks/{task}/approve", self.approve),
             Route("POST", "/op/tasks/{task}/deny", self.deny),
+            Route("POST", "/op/tasks/{task}/cancel", self.cancel),
             Route("PUT", "/op/accept", self.accept),
         ]
 
@@ -183,6 +184,12 @@ class Operator:
     async def deny(self, request: Request) -> Response:
         """End a waiting task."""
         return self._task((await self._node.tasks.deny(request.path_params["task"])).local_id)
+
+    @shaped(Shape(gives=views.TaskView, status=(200, 202)))
+    async def cancel(self, request: Request) -> Response:
+        """Have a task end before its time, and all that it has asked of peers."""
+        task = await self._node.tasks.cancel(request.path_params["task"])
+        return self._task(task.local_id, 200 if task.final else 202)
 
     @shaped(Shape(takes=views.AcceptRequest, gives=views.AcceptRequest))
     async def accept(self, request: Request) -> Response:

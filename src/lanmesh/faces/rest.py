@@ -12,12 +12,15 @@ from lanmesh.engine.watching import News
 from lanmesh.errors import InvalidRequest, NotAuthenticated
 from lanmesh.faces.description import Description, shaped
 from lanmesh.faces.http import LAST_EVENT_ID, EventStream, Route, bearer, body_of, json, wait_of, whole_number
-from lanmesh.model.envelope import PROTOCOL_VERSION, Envelope, EnvelopeType, TaskRequest
+from lanmesh.model.envelope import PROTOCOL_VERSION, Cancel, Envelope, EnvelopeType, TaskRequest
 from lanmesh.model.history import PROGRESS, Event
 from lanmesh.model.task import FINAL, TaskState
 from lanmesh.protocol import codec, profiles, sse
 from lanmesh.protocol.codec import Happening, Health, ReportBody, Stored, Whoami
 from lanmesh.protocol.openapi import Shape
+
+_NOTHING = {b"", b"{}"}
+"""Bodies that say no more than the address does."""
 
 
 class Rest:
@@ -38,6 +41,7 @@ class Rest:
             Route("POST", "/lan/result", self.result),
             Route("GET", "/lan/task/{id}", self.report),
             Route("GET", "/lan/task/{id}/events", self.events),
+            Route("POST", "/lan/task/{id}/cancel", self.cancel),
         ]
         title = "OpenClaw LAN Mesh: the mesh port"
         return [*routes, *Description("/lan/openapi.json", title, PROTOCOL_VERSION, routes).routes()]
@@ -82,8 +86,10 @@ class Rest:
 
     @shaped(Shape(envelope=EnvelopeType.RESULT, gives=ReportBody, status=(202,)))
     async def result(self, request: Request) -> Response:
-        """Take the result of a task that this node asked for."""
-        caller, envelope, digest = await self._envelope(request, EnvelopeType.RESULT)
+        """Take what its doer says of a task that this node asked for."""
+        caller, envelope, digest = await self._envelope(
+            request, EnvelopeType.RESULT, EnvelopeType.CANCEL_RESULT
+        )
         return json(
             codec.encode_report(await self._node.arrivals.receive_result(caller, envelope, digest)), 202
         )
@@ -123,15 +129,32 @@ class Rest:
                     frames += sse.encode(sse.Frame("end", report, some.end.version))
                 yield frames or sse.KEEP_ALIVE
 
+    @shaped(Shape(envelope=EnvelopeType.CANCEL, gives=ReportBody, status=(200, 202)))
+    async def cancel(self, request: Request) -> Response:
+        """Have a task of the caller's end before its time."""
+        caller, name, body = self._caller(request), request.path_params["id"], await body_of(request)
+        if body.strip() in _NOTHING:
+            report = await self._node.arrivals.cancel_named(caller, name)
+        else:
+            envelope, digest = _of_type(request, body, EnvelopeType.CANCEL)
+            if isinstance(envelope.payload, Cancel) and envelope.payload.task_id != name:
+                raise InvalidRequest("payload.taskId is not the task of the address")
+            report = await self._node.arrivals.cancel(caller, envelope, digest)
+        return json(codec.encode_report(report), 200 if report.state in FINAL else 202)
+
     def _caller(self, request: Request) -> Caller:
         return self._node.identify(bearer(request))
 
-    async def _envelope(self, request: Request, kind: EnvelopeType) -> tuple[Caller, Envelope, bytes]:
+    async def _envelope(self, request: Request, *kinds: EnvelopeType) -> tuple[Caller, Envelope, bytes]:
         caller = self._caller(request)
-        envelope, digest = codec.decode_envelope(await body_of(request))
-        if envelope.type is not kind:
-            raise InvalidRequest(f"a {envelope.type} envelope does not belong to {request.url.path}")
-        return caller, envelope, digest
+        return caller, *_of_type(request, await body_of(request), *kinds)
+
+
+def _of_type(request: Request, body: bytes, *kinds: EnvelopeType) -> tuple[Envelope, bytes]:
+    envelope, digest = codec.decode_envelope(body)
+    if envelope.type not in kinds:
+        raise InvalidRequest(f"a {envelope.type} envelope does not belong to {request.url.path}")
+    return envelope, digest
 
 
 def _frame(event: Event) -> sse.Frame:

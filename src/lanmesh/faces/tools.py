@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from lanmesh.engine.node import Node
 from lanmesh.engine.peers import PeerState
-from lanmesh.errors import InvalidRequest, MeshError, RouteNotFound
+from lanmesh.errors import InvalidRequest, MeshError, NotAllowed, RouteNotFound
 from lanmesh.faces.description import shaped
 from lanmesh.faces.http import Route, body_of, json
 from lanmesh.model import ids
@@ -31,6 +31,9 @@ _HOLD_S = 25.0
 
 _MOST_WORDS = 1000
 """Characters of a run's latest words that a model is shown: enough to see how far it is."""
+
+_CANCEL_S = 10.0
+"""How long an agent waits to hear what became of its cancel; most runs end at once."""
 
 _PROFILE_S = 3.0
 """How long a list of peers waits for those that do not answer."""
@@ -67,7 +70,7 @@ class _Delegate(_Args, kw_only=True):
 
 class _Task(_Args, kw_only=True):
     task: str
-    action: Annotated[str, Meta(pattern="^(status|wait)$")] = "status"
+    action: Annotated[str, Meta(pattern="^(status|wait|cancel)$")] = "status"
     wait_seconds: Annotated[float, Meta(ge=0)] = _HOLD_S
     version: Annotated[int, Meta(ge=0)] | None = None
     """What the caller has seen of the task; the plugin says it, so that it misses nothing."""
@@ -160,9 +163,11 @@ class Tools:
         )
         return self._told(task)
 
-    async def task(self, args: _Task, _session: str | None) -> Answer:
-        """Tell how a task fares; with `wait`, once there is something new."""
+    async def task(self, args: _Task, session: str | None) -> Answer:
+        """Tell how a task fares; with `wait`, once there is something new; with `cancel`, have it end."""
         task = self._node.tasks.find(args.task).task
+        if args.action == "cancel":
+            return self._told(await self._canceled(task, session))
         if args.action == "wait":
             seen = task.version if args.version is None else args.version
             task = await self._node.tasks.watch(
@@ -177,6 +182,18 @@ class Tools:
             raise InvalidRequest("this session does no task of a peer, so there is nothing to reply to")
         done = await self._node.tasks.reply(task, args.result)
         return Answer(text=f"Replied to {one_line(done.peer)}. The task is done.", terminate=True)
+
+    async def _canceled(self, task: Task, session: str | None) -> Task:
+        if not task.asked:
+            raise NotAllowed(f"task {short(task.local_id)} was given to this node: its owner cancels it")
+        who = f"the agent of {self._node.peers.me} canceled it"
+        task = await self._node.tasks.cancel(task.local_id, who, run=sessions.task_of(session))
+        while task.canceling is not None:
+            before = task.version
+            task = await self._node.tasks.watch(task.local_id, wait_s=_CANCEL_S, version=before)
+            if task.version == before:
+                break
+        return task
 
     def _told(self, task: Task) -> Answer:
         if not task.final:
@@ -214,6 +231,10 @@ class Tools:
 
 def _progress(task: Task) -> str:
     what = f"Task {short(task.local_id)} for {task.peer} is {task.state}"
+    if task.canceling is not None:
+        return f"{what} and is being canceled: {task.peer} has not said yet that it has ended."
+    if task.not_stopped is not None:
+        return f"{what}: it could not be stopped ({one_line(task.not_stopped)})."
     if task.waiting_for is not None:
         return f"{what}: it waits for {task.waiting_for} by its owner there."
     goes_on = f"{what}. It goes on without you; lan_task tells how it fares."

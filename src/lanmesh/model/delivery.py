@@ -86,7 +86,8 @@ FAILURES = frozenset({DeliveryState.REFUSED, DeliveryState.EXPIRED, DeliveryStat
 
 def patience(kind: EnvelopeType) -> float:
     """Return for how many seconds an envelope of a kind is tried."""
-    return RESULT_TTL_S if kind is EnvelopeType.RESULT else TTL_S
+    of_a_doer = kind in {EnvelopeType.RESULT, EnvelopeType.CANCEL_RESULT}
+    return RESULT_TTL_S if of_a_doer else TTL_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

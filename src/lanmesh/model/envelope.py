@@ -18,6 +18,8 @@ class EnvelopeType(StrEnum):
     MESSAGE = "message"
     TASK = "task"
     RESULT = "result"
+    CANCEL = "cancel"
+    CANCEL_RESULT = "cancel-result"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,6 +42,24 @@ class TaskRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """The wish that a task ends before its time."""
+
+    task_id: WireId
+    """The id of the task's envelope."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CancelResult:
+    """What became of the wish: how the task stands now, at its end or not."""
+
+    report: TaskReport
+
+
+Payload = Message | TaskRequest | TaskReport | Cancel | CancelResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
     """One thing said by one node to another, under an id that every retry keeps."""
 
@@ -50,11 +70,11 @@ class Envelope:
     """The name that the sender knows this node by; `None` when it gave none."""
     timestamp_ms: int
     """Milliseconds since the epoch by the sender's clock; for people only."""
-    payload: Message | TaskRequest | TaskReport
+    payload: Payload
     reply_to: WireId | None = None
-    """In a result: the id of the task's envelope."""
+    """In all that is said of a task: the id of the task's envelope."""
     reply_key: str | None = None
-    """In a task: the secret that its results must carry. In a result: that secret."""
+    """In a task: the secret that all its doer says of it must carry. In that: this secret."""
     ttl_s: float | None = None
     """Time left in which this is worth delivering; `None` for the recipient's default."""
     root_id: WireId | None = None
@@ -71,6 +91,10 @@ class Envelope:
                 return EnvelopeType.TASK
             case TaskReport():
                 return EnvelopeType.RESULT
+            case Cancel():
+                return EnvelopeType.CANCEL
+            case CancelResult():
+                return EnvelopeType.CANCEL_RESULT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

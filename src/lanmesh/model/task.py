@@ -23,6 +23,7 @@ class TaskState(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     REJECTED = "rejected"
+    CANCELED = "canceled"
 
 
 class TaskEvent(StrEnum):
@@ -35,6 +36,9 @@ class TaskEvent(StrEnum):
     COMPLETE = "complete"
     FAIL = "fail"
     REJECT = "reject"
+    STOP = "stop"
+    GO_ON = "go-on"
+    CANCEL = "cancel"
 
 
 TRANSITIONS: Mapping[TaskState, Mapping[TaskEvent, TaskState]] = {
@@ -42,16 +46,21 @@ TRANSITIONS: Mapping[TaskState, Mapping[TaskEvent, TaskState]] = {
         TaskEvent.APPROVE: TaskState.SUBMITTED,
         TaskEvent.CLAIM: TaskState.WORKING,
         TaskEvent.REJECT: TaskState.REJECTED,
+        TaskEvent.CANCEL: TaskState.CANCELED,
     },
     TaskState.WORKING: {
         TaskEvent.ADOPT: TaskState.WORKING,  # the node began anew, the run went on without it
         TaskEvent.RUN_AGAIN: TaskState.SUBMITTED,  # interrupted, and marked repeatable
         TaskEvent.COMPLETE: TaskState.COMPLETED,
         TaskEvent.FAIL: TaskState.FAILED,
+        TaskEvent.STOP: TaskState.WORKING,  # somebody wants it ended: its run is being stopped
+        TaskEvent.GO_ON: TaskState.WORKING,  # and could not be
+        TaskEvent.CANCEL: TaskState.CANCELED,
     },
     TaskState.COMPLETED: {},
     TaskState.FAILED: {},
     TaskState.REJECTED: {},
+    TaskState.CANCELED: {},
 }
 """The life of a task on the node that does it. The figure in PROTOCOL.md is drawn from it."""
 
@@ -59,6 +68,7 @@ ENDINGS: Mapping[TaskState, TaskEvent] = {
     TaskState.COMPLETED: TaskEvent.COMPLETE,
     TaskState.FAILED: TaskEvent.FAIL,
     TaskState.REJECTED: TaskEvent.REJECT,
+    TaskState.CANCELED: TaskEvent.CANCEL,
 }
 """By which event a task comes to each of its ends."""
 
@@ -97,6 +107,7 @@ class Failure(StrEnum):
     REFUSED = "refused"
     EXPIRED = "expired"
     UNKNOWN = "unknown"
+    CANCELED = "canceled"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +139,11 @@ def failed(code: Failure, detail: str) -> Outcome:
 def rejected(code: Failure, detail: str) -> Outcome:
     """Return the outcome of a task that was never tried."""
     return Outcome(state=TaskState.REJECTED, error=TaskError(code=code, detail=detail))
+
+
+def canceled(why: str) -> Outcome:
+    """Return the outcome of a task that somebody wanted ended before its time."""
+    return Outcome(state=TaskState.CANCELED, error=TaskError(code=Failure.CANCELED, detail=why))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +182,10 @@ class TaskReport:
     result: str | None = None
     truncated: bool = False
     error: TaskError | None = None
+    canceling: bool = False
+    """Whether it was asked to end, and has not yet."""
+    not_stopped: str | None = None
+    """Why it goes on although it was asked to end."""
     started_at: float | None = None
     finished_at: float | None = None
 
@@ -175,7 +195,7 @@ class Task:
     """A request for work, and how far it has come.
 
     A node holds one for each task that it does, and one for each that it asked of a peer; the
-    latter mirrors what the peer reports. Times are seconds since the Unix epoch.
+    latter mirrors what the peer reports (model/record.py). Times are seconds since the Unix epoch.
     """
 
     local_id: LocalId
@@ -212,6 +232,10 @@ class Task:
     result: str | None = None
     truncated: bool = False
     error: TaskError | None = None
+    canceling: str | None = None
+    """Who wants it ended, in words, until it is known whether it has ended; `None` if nobody does."""
+    not_stopped: str | None = None
+    """Why it goes on although somebody wanted it ended."""
     version: int = 1
     seen_version: int = 0
     """At the asker: the version in the doer's latest report."""
@@ -264,6 +288,14 @@ class Task:
         """Return the task with the latest words of its run; its state stays."""
         return replace(self, progress=progress, version=self.version + 1)
 
+    def held(self) -> "Task":
+        """Return a new task that waits for approval."""
+        return replace(self, waiting_for=WaitingFor.APPROVAL, needs_approval=True)
+
+    def refused(self, outcome: Outcome, now: float) -> "Task":
+        """Return a new task that has its end already as it comes."""
+        return replace(self, state=outcome.state, error=outcome.error, finished_at=now)
+
     def approved(self) -> "Task":
         """Return the task free to run.
 
@@ -299,6 +331,14 @@ class Task:
         """Return the task as it waits for its next attempt, after an interrupted one."""
         return replace(self.after(TaskEvent.RUN_AGAIN), boot=None, host_boot=None, started_at=None)
 
+    def stopping(self, who: str) -> "Task":
+        """Return the task while its run is being stopped."""
+        return replace(self.after(TaskEvent.STOP), canceling=who, not_stopped=None)
+
+    def going_on(self, why: str) -> "Task":
+        """Return the task whose run could not be stopped."""
+        return replace(self.after(TaskEvent.GO_ON), canceling=None, not_stopped=why)
+
     def ended(self, outcome: Outcome, now: float) -> "Task":
         """Return the task with its outcome."""
         return replace(
@@ -308,63 +348,8 @@ class Task:
             result=outcome.result,
             truncated=outcome.truncated,
             error=outcome.error,
+            canceling=None,
             finished_at=now,
-        )
-
-    def reported(self, report: TaskReport, now: float) -> "Task":
-        """Return the asker's record with what the doer says of the task.
-
-        The doer alone decides the task's life, so any state may follow here while the record is
-        open, or its end only assumed. An end that was reported stays, and a report that was
-        overtaken by a newer one changes nothing.
-        """
-        over = report.state in FINAL
-        if (self.final and not self.assumed) or (not over and report.version <= self.seen_version):
-            return self
-        return replace(
-            self,
-            state=report.state,
-            waiting_for=report.waiting_for,
-            attempt=report.attempt,
-            version=self.version + 1,
-            seen_version=report.version,
-            result=report.result,
-            progress=None if over else report.progress,
-            truncated=report.truncated,
-            error=report.error,
-            started_at=report.started_at,
-            finished_at=(report.finished_at or now) if over else None,
-            assumed=False,
-        )
-
-    def presumed(self, outcome: Outcome, now: float) -> "Task":
-        """Return the asker's record with an end that it has to assume, for want of the doer's word."""
-        return replace(
-            self,
-            state=outcome.state,
-            waiting_for=None,
-            progress=None,
-            version=self.version + 1,
-            error=outcome.error,
-            finished_at=now,
-            assumed=True,
-        )
-
-    def reopened(self) -> "Task":
-        """Return the asker's record as its request is sent again, after an end that was assumed.
-
-        Raises:
-            IllegalTransition: It has ended for real.
-        """
-        if self.final and not self.assumed:
-            raise IllegalTransition(f"task {short(self.local_id)} has ended: it is {self.state}")
-        return replace(
-            self,
-            state=TaskState.SUBMITTED,
-            version=self.version + 1,
-            error=None,
-            finished_at=None,
-            assumed=False,
         )
 
     def report(self) -> TaskReport:
@@ -380,12 +365,16 @@ class Task:
             result=self.result,
             truncated=self.truncated,
             error=self.error,
+            canceling=self.canceling is not None,
+            not_stopped=self.not_stopped,
             started_at=self.started_at,
             finished_at=self.finished_at,
         )
 
     def first_report(self) -> TaskReport:
         """Return what was said of it when it arrived; every repeat of its envelope gets the same."""
+        if self.final and self.version == 1:
+            return self.report()  # it never lived
         waiting = WaitingFor.APPROVAL if self.needs_approval else None
         return TaskReport(
             task_id=self.wire_id,

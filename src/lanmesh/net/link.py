@@ -16,7 +16,7 @@ from lanmesh.errors import (
     PeerUnreachable,
     TooBusy,
 )
-from lanmesh.model.envelope import Envelope, EnvelopeType
+from lanmesh.model.envelope import Cancel, Envelope, EnvelopeType
 from lanmesh.model.ids import PeerId, WireId
 from lanmesh.model.peer import Peer
 from lanmesh.model.task import TaskReport
@@ -37,6 +37,8 @@ _ROUTES = {
     EnvelopeType.MESSAGE: "/lan/message",
     EnvelopeType.TASK: "/lan/task",
     EnvelopeType.RESULT: "/lan/result",
+    EnvelopeType.CANCEL: "/lan/task/{task}/cancel",
+    EnvelopeType.CANCEL_RESULT: "/lan/result",
 }
 
 
@@ -68,7 +70,10 @@ class HttpLink:
 
     async def send(self, peer: PeerId, envelope: Envelope) -> TaskReport | None:
         """Return once the peer has stored the envelope; see the port."""
-        body = await self._ask("POST", peer, _ROUTES[envelope.type], codec.encode_envelope(envelope))
+        route = _ROUTES[envelope.type]
+        if isinstance(envelope.payload, Cancel):
+            route = route.format(task=envelope.payload.task_id)
+        body = await self._ask("POST", peer, route, codec.encode_envelope(envelope))
         return None if envelope.type is EnvelopeType.MESSAGE else _report(body)
 
     async def report(self, peer: PeerId, task: WireId, *, wait_s: float, version: int) -> TaskReport:

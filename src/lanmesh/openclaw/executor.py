@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from lanmesh.engine.ports import Clock, Interrupted, NotBegun, Progress
-from lanmesh.errors import GatewayRefused, GatewayUnavailable, MeshError
+from lanmesh.errors import GatewayRefused, GatewayUnavailable
 from lanmesh.model.ids import short
 from lanmesh.model.task import Failure, Outcome, Task, TaskState, failed
 from lanmesh.openclaw.gateway import Gateway, Json
@@ -20,6 +20,9 @@ _WAIT_S = 20.0
 
 _LOOK_S = 1.0
 """Between two looks at a session that the gateway goes on with by itself."""
+
+_LOOKS = 10
+"""At a turn that was told to end; it ends within 100 ms, where the gateway's version can do that."""
 
 _SPARE_S = 30.0
 """The gateway's own deadline lies behind ours, so that ours decides and says so."""
@@ -98,16 +101,44 @@ class GatewayExecutor:
         with self._gateway.listen(Words(self._session(task), said).hear):
             return await self._found(task)
 
-    async def abort(self, task: Task) -> None:
-        """End the turn, where the gateway's version can do that."""
+    async def abort(self, task: Task) -> str | None:
+        """End the turn, and see that it has ended; a gateway that is away is waited for."""
+        while True:
+            await self._gateway.connected()
+            try:
+                why = await self._aborted(task)
+            except GatewayUnavailable:
+                await self._clock.sleep(_LOOK_S)
+                continue
+            except GatewayRefused as fault:
+                why = fault.detail
+            if why is not None:
+                log.warning("could not stop", extra={"task": short(task.local_id), "why": why})
+            return why
+
+    async def _aborted(self, task: Task) -> str | None:
         session, run_id = self._session(task), _run_id(task)
-        try:
-            if self._gateway.has("sessions.abort"):
-                await self._gateway.call("sessions.abort", {"key": session, "runId": run_id})
-            else:
-                await self._gateway.call("chat.abort", {"sessionKey": session, "runId": run_id})
-        except MeshError as fault:
-            log.warning("could not stop", extra={"task": short(task.local_id), "why": fault.detail})
+        if self._gateway.has("sessions.abort"):
+            await self._gateway.call("sessions.abort", {"key": session, "runId": run_id})
+        else:
+            await self._gateway.call("chat.abort", {"sessionKey": session, "runId": run_id})
+        for _ in range(_LOOKS):
+            if await self._is_over(task):
+                return None
+            await self._clock.sleep(_LOOK_S)
+        if self._gateway.has("sessions.abort"):
+            return "the gateway was told to end the turn, and it goes on"
+        return "this version of OpenClaw cannot end a turn"
+
+    async def _is_over(self, task: Task) -> bool:
+        """Return whether nothing of an attempt runs any more, as far as the gateway tells."""
+        if self._gateway.has("sessions.describe"):
+            described = await self._gateway.call("sessions.describe", {"key": self._session(task)})
+            return (described.get("session") or {}).get("status") != "running"
+        if task.host_boot != self._gateway.boot:
+            return True  # it ended with the process that ran it
+        answer = await self._gateway.call("agent.wait", {"runId": _run_id(task), "timeoutMs": 0})
+        return answer.get("status") not in {"timeout", "pending"} or bool(answer.get("endedAt"))
 
     async def _found(self, task: Task) -> Outcome:
         while True:

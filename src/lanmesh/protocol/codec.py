@@ -11,9 +11,12 @@ from lanmesh.errors import InvalidRequest, UnknownType, UnsupportedVersion
 from lanmesh.model import ids
 from lanmesh.model.envelope import (
     PROTOCOL_VERSION,
+    Cancel,
+    CancelResult,
     Envelope,
     EnvelopeType,
     Message,
+    Payload,
     TaskRequest,
 )
 from lanmesh.model.task import (
@@ -104,8 +107,14 @@ class ReportBody(_Sparse, kw_only=True):
     result: str | None = None
     truncated: bool = False
     error: _Error | None = None
+    canceling: bool = False
+    not_stopped: str | None = None
     started_at: Annotated[int, Meta(ge=0, le=2**53)] | None = None
     finished_at: Annotated[int, Meta(ge=0, le=2**53)] | None = None
+
+
+class _Cancel(_Sparse, kw_only=True):
+    task_id: str
 
 
 class Happening(_Sparse, kw_only=True):
@@ -123,6 +132,8 @@ PAYLOADS: Mapping[str, type[Wire]] = {
     EnvelopeType.MESSAGE: _Message,
     EnvelopeType.TASK: _TaskRequest,
     EnvelopeType.RESULT: ReportBody,
+    EnvelopeType.CANCEL: _Cancel,
+    EnvelopeType.CANCEL_RESULT: ReportBody,
 }
 """What each type of envelope carries."""
 
@@ -237,7 +248,7 @@ def decode_report(body: bytes) -> TaskReport:
     return _task_report(convert(parse(body), ReportBody))
 
 
-def _payload(kind: str, raw: dict[str, Any]) -> Message | TaskRequest | TaskReport:
+def _payload(kind: str, raw: dict[str, Any]) -> Payload:
     match kind:
         case EnvelopeType.MESSAGE:
             return Message(text=_not_blank(convert(raw, _Message, "payload").text, "payload.text"))
@@ -254,12 +265,18 @@ def _payload(kind: str, raw: dict[str, Any]) -> Message | TaskRequest | TaskRepo
             if report.state not in FINAL:
                 raise InvalidRequest(f"payload.state is {report.state}: a result tells of an end")
             return report
+        case EnvelopeType.CANCEL:
+            return Cancel(
+                task_id=_named("payload.taskId", ids.wire_id, convert(raw, _Cancel, "payload").task_id)
+            )
+        case EnvelopeType.CANCEL_RESULT:
+            return CancelResult(report=_task_report(convert(raw, ReportBody, "payload")))
         case _:
             known = ", ".join(EnvelopeType)
             raise UnknownType(f"type is {ids.quoted(kind)}: this node knows {known}")
 
 
-def _spelled(payload: Message | TaskRequest | TaskReport) -> _Sparse:
+def _spelled(payload: Payload) -> _Sparse:
     match payload:
         case Message(text=text):
             return _Message(text=text)
@@ -272,6 +289,10 @@ def _spelled(payload: Message | TaskRequest | TaskReport) -> _Sparse:
             )
         case TaskReport():
             return _report(payload)
+        case Cancel():
+            return _Cancel(task_id=payload.task_id)
+        case CancelResult():
+            return _report(payload.report)
 
 
 def _named(field: str, kind: Callable[[str], T], text: str) -> T:
@@ -300,6 +321,8 @@ def _report(report: TaskReport) -> ReportBody:
         result=report.result,
         truncated=report.truncated,
         error=None if error is None else _Error(code=error.code, detail=error.detail),
+        canceling=report.canceling,
+        not_stopped=report.not_stopped,
         started_at=milliseconds(report.started_at),
         finished_at=milliseconds(report.finished_at),
     )
@@ -318,6 +341,8 @@ def _task_report(wire: ReportBody) -> TaskReport:
         result=wire.result,
         truncated=wire.truncated,
         error=None if error is None else TaskError(code=error.code, detail=error.detail),
+        canceling=wire.canceling,
+        not_stopped=wire.not_stopped,
         started_at=None if wire.started_at is None else wire.started_at / 1000,
         finished_at=None if wire.finished_at is None else wire.finished_at / 1000,
     )

@@ -87,6 +87,10 @@ class TaskView(View, kw_only=True):
     error: ErrorView | None
     assumed: bool
     """Of a task asked: whether its end is only assumed, and a word of its doer may still change it."""
+    canceling: str | None
+    """Who wants it ended, until it is known whether it has."""
+    not_stopped: str | None
+    """Why it goes on although somebody wanted it ended."""
     created_at: int | None
     started_at: int | None
     finished_at: int | None
@@ -242,6 +246,8 @@ def task_view(
         truncated=task.truncated,
         error=None if task.error is None else ErrorView(code=task.error.code, detail=task.error.detail),
         assumed=task.assumed,
+        canceling=task.canceling,
+        not_stopped=task.not_stopped,
         created_at=milliseconds(task.created_at),
         started_at=milliseconds(task.started_at),
         finished_at=milliseconds(task.finished_at),

@@ -45,6 +45,7 @@ class Topic(StrEnum):
 
     TASK = "task"
     RUNNABLE = "runnable"
+    STOP = "stop"
     ENDED = "ended"
     APPROVAL = "approval"
     MAIL = "mail"

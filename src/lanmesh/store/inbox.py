@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from lanmesh.model.envelope import Envelope, EnvelopeType, Mail, Message
+from lanmesh.model.envelope import Cancel, Envelope, EnvelopeType, Mail, Message
 from lanmesh.model.ids import LocalId, Origin, WireId
 from lanmesh.store.database import Topic, Transaction
 
@@ -28,12 +28,13 @@ def receive(
     now: float,
     task: LocalId | None = None,
 ) -> None:
-    """Note an envelope as seen, and keep the text of a message."""
+    """Note an envelope as seen, with the text of a message and the task that a cancel is about."""
     text = envelope.payload.text if isinstance(envelope.payload, Message) else None
+    about = envelope.payload.task_id if isinstance(envelope.payload, Cancel) else None
     tx.run(
-        "INSERT INTO inbox (origin, wire_id, digest, type, sender, text, task, received_at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        origin, envelope.id, digest, envelope.type, envelope.sender, text, task, now,
+        "INSERT INTO inbox (origin, wire_id, digest, type, sender, text, task, about, received_at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        origin, envelope.id, digest, envelope.type, envelope.sender, text, task, about, now,
     )  # fmt: skip
     if text is not None:
         tx.announce(Topic.MAIL)
@@ -52,6 +53,19 @@ def seen(tx: Transaction, origin: Origin, wire_id: WireId, sender: str | None = 
     if row is None or (sender is not None and row[2] != sender):
         return None
     return Seen(digest=row[0], task=row[1])
+
+
+def canceled(tx: Transaction, origin: Origin, task: WireId, sender: str | None = None) -> bool:
+    """Return whether a cancel of a task has come, maybe before the task.
+
+    Args:
+        tx: The transaction.
+        origin: Who sent it.
+        task: The id of the task's envelope.
+        sender: Count it only if it came under this name.
+    """
+    senders = tx.rows("SELECT sender FROM inbox WHERE origin = ? AND about = ?", origin, task)
+    return any(sender in {None, name} for (name,) in senders)
 
 
 def messages(tx: Transaction, limit: int, *, unread: bool = False) -> list[Mail]:

@@ -7,14 +7,14 @@ from lanmesh.model import ids
 from lanmesh.model.history import PROGRESS, Event
 from lanmesh.model.ids import SELF, LocalId, Origin, PeerId, WireId
 from lanmesh.model.profile import TaskCounts
-from lanmesh.model.task import Chain, Task, TaskError, TaskMode, TaskState, WaitingFor
+from lanmesh.model.task import Chain, Task, TaskError, TaskEvent, TaskMode, TaskState, WaitingFor
 from lanmesh.store.database import Topic, Transaction
 
 _COLUMNS = (
     "local_id, wire_id, origin, peer, description, mode, timeout_s, reply_key, parent, root_id, path, hops, "
     "state, waiting_for, needs_approval, attempt, boot, repeatable, result, truncated, error_code, "
     "error_detail, version, seen_version, created_at, started_at, finished_at, session, read_at, host_boot, "
-    "assumed"
+    "assumed, canceling, not_stopped"
 )
 _INSERT = f"INSERT INTO tasks ({_COLUMNS}) VALUES ({', '.join('?' * (_COLUMNS.count(',') + 1))})"  # noqa: S608  # constants
 _LATEST_WORDS = "(SELECT text FROM task_progress WHERE task_progress.local_id = tasks.local_id)"
@@ -25,7 +25,7 @@ _SUMMARY = _SELECT.replace(" description,", " substr(description, 1, 500),").rep
 _CHANGING = (
     "state", "waiting_for", "attempt", "boot", "repeatable", "result", "truncated", "error_code",
     "error_detail", "version", "seen_version", "started_at", "finished_at",
-    "host_boot", "assumed",
+    "host_boot", "assumed", "canceling", "not_stopped",
 )  # fmt: skip
 _UPDATE = (
     f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in _CHANGING)}, settled_at = ? WHERE local_id = ?"  # noqa: S608
@@ -144,11 +144,16 @@ def claimed_by_others(tx: Transaction, boot: str) -> list[Task]:
     return [_task(row) for row in rows]
 
 
+def children(tx: Transaction, parent: LocalId) -> list[Task]:
+    """Return the tasks that the run of a task here has asked of peers."""
+    return [_task(row) for row in tx.rows(_SELECT + "WHERE parent = ? AND origin = ?", parent, SELF)]
+
+
 def like(tx: Transaction, session: str, peer: PeerId, description: str) -> Task | None:
     """Return what a session has asked of a peer in the same words, if that is open or its outcome unread."""
     row = tx.row(
         _SELECT + "WHERE session = ? AND peer = ? AND description = ? AND read_at IS NULL "
-        "ORDER BY seq DESC LIMIT 1",
+        "AND canceling IS NULL ORDER BY seq DESC LIMIT 1",
         session, peer, description,
     )  # fmt: skip
     return None if row is None else _task(row)
@@ -278,6 +283,8 @@ def _note(tx: Transaction, task: Task, event: str, at: float, detail: str) -> No
         task.local_id, task.version, at, event, task.state, detail,
     )  # fmt: skip
     tx.announce(Topic.TASK, task.local_id)
+    if event == TaskEvent.STOP:
+        tx.announce(Topic.STOP, task.local_id)
     if task.state is TaskState.SUBMITTED and task.waiting_for is None and not task.asked:
         tx.announce(Topic.RUNNABLE)
     if task.waiting_for is WaitingFor.APPROVAL and not task.asked:
@@ -319,6 +326,8 @@ def _row(task: Task) -> dict[str, Any]:
         "read_at": task.read_at,
         "host_boot": task.host_boot,
         "assumed": int(task.assumed),
+        "canceling": task.canceling,
+        "not_stopped": task.not_stopped,
     }
 
 
@@ -359,4 +368,6 @@ def _task(row: tuple[Any, ...]) -> Task:
         host_boot=at["host_boot"],
         progress=at["progress"],
         assumed=bool(at["assumed"]),
+        canceling=at["canceling"],
+        not_stopped=at["not_stopped"],
     )

@@ -7,6 +7,7 @@ import pytest
 
 from lanmesh.errors import IllegalTransition
 from lanmesh.model.ids import SELF
+from lanmesh.model.record import presumed, recalled, reopened, reported
 from lanmesh.model.task import (
     FINAL,
     TRANSITIONS,
@@ -18,6 +19,7 @@ from lanmesh.model.task import (
     TaskReport,
     TaskState,
     WaitingFor,
+    canceled,
     failed,
     rejected,
 )
@@ -28,10 +30,14 @@ LEGAL = [
     (S.SUBMITTED, E.APPROVE, S.SUBMITTED),
     (S.SUBMITTED, E.CLAIM, S.WORKING),
     (S.SUBMITTED, E.REJECT, S.REJECTED),
+    (S.SUBMITTED, E.CANCEL, S.CANCELED),
     (S.WORKING, E.ADOPT, S.WORKING),
     (S.WORKING, E.RUN_AGAIN, S.SUBMITTED),
     (S.WORKING, E.COMPLETE, S.COMPLETED),
     (S.WORKING, E.FAIL, S.FAILED),
+    (S.WORKING, E.STOP, S.WORKING),
+    (S.WORKING, E.GO_ON, S.WORKING),
+    (S.WORKING, E.CANCEL, S.CANCELED),
 ]
 ILLEGAL = sorted(set(product(S, E)) - {(state, event) for state, event, _ in LEGAL})
 
@@ -70,7 +76,7 @@ def test_the_table_has_a_row_for_every_state() -> None:
 
 
 def test_a_task_that_ended_is_final_and_no_other_is() -> None:
-    assert {S.COMPLETED, S.FAILED, S.REJECTED} == FINAL
+    assert {S.COMPLETED, S.FAILED, S.REJECTED, S.CANCELED} == FINAL
     assert {state for state in S if replace(TASK, state=state).final} == FINAL
 
 
@@ -120,7 +126,7 @@ def test_a_task_that_does_not_wait_for_approval_cannot_be_approved(task: Task) -
 
 
 def test_a_task_asked_of_a_peer_is_for_the_owner_there_to_approve() -> None:
-    waits = ASKED.reported(replace(WAITING.report(), version=4), 1001.0)
+    waits = reported(ASKED, replace(WAITING.report(), version=4), 1001.0)
 
     with pytest.raises(IllegalTransition, match="was asked of server-219: the owner there decides"):
         waits.approved()
@@ -195,9 +201,51 @@ def test_the_first_report_of_a_task_stays_the_same_whatever_has_become_of_it(lat
     assert later.first_report() == TASK.report()
 
 
+def test_a_task_that_is_being_stopped_says_who_wants_that_until_its_end() -> None:
+    stopping = WORKING.stopping("a canceled it")
+    ended = stopping.ended(canceled("a canceled it"), 1020.0)
+
+    assert (stopping.state, stopping.claim) == (S.WORKING, WORKING.claim)
+    assert (stopping.canceling, stopping.report().canceling) == ("a canceled it", True)
+    assert (ended.state, ended.canceling) == (S.CANCELED, None)
+    assert ended.error == TaskError(code="canceled", detail="a canceled it")
+
+
+def test_a_task_that_could_not_be_stopped_says_why_until_it_is_canceled_again() -> None:
+    going = WORKING.stopping("a canceled it").going_on("no way")
+
+    assert (going.state, going.canceling, going.not_stopped) == (S.WORKING, None, "no way")
+    assert (going.report().canceling, going.report().not_stopped) == (False, "no way")
+    assert going.stopping("a canceled it").not_stopped is None
+
+
+def test_a_task_that_ends_by_itself_while_it_is_stopped_has_that_end() -> None:
+    done = WORKING.stopping("a canceled it").ended(DONE, 1020.0)
+
+    assert (done.state, done.canceling, done.error) == (S.COMPLETED, None, None)
+
+
+def test_the_asker_s_record_is_canceling_until_the_doer_has_answered() -> None:
+    told_to_end = recalled(ASKED, "the owner canceled it")
+    unaware = reported(told_to_end, told(S.WORKING, 5), 1015.0)
+    stopping = reported(unaware, replace(told(S.WORKING, 6), canceling=True), 1016.0)
+    going_on = reported(stopping, replace(told(S.WORKING, 7), not_stopped="no way"), 1017.0)
+
+    assert told_to_end.canceling == unaware.canceling == stopping.canceling == "the owner canceled it"
+    assert (going_on.state, going_on.canceling, going_on.not_stopped) == (S.WORKING, None, "no way")
+    assert reported(stopping, told(S.CANCELED, 8), 1018.0).canceling is None
+
+
+def test_the_first_report_of_a_task_that_was_canceled_before_it_came_is_its_end() -> None:
+    refused = TASK.refused(canceled("a canceled it before it came"), TASK.created_at)
+
+    assert refused.first_report() == refused.report()
+    assert refused.report().state is S.CANCELED
+
+
 def test_the_asker_s_record_takes_over_what_the_doer_reports() -> None:
     report = replace(WORKING.report(), version=5)
-    after = ASKED.reported(report, 1015.0)
+    after = reported(ASKED, report, 1015.0)
 
     assert (after.state, after.attempt, after.started_at, after.finished_at) == (S.WORKING, 1, 1010.0, None)
     assert (after.version, after.seen_version) == (ASKED.version + 1, 5)
@@ -205,8 +253,8 @@ def test_the_asker_s_record_takes_over_what_the_doer_reports() -> None:
 
 
 def test_the_asker_s_record_tells_that_the_doer_s_owner_must_be_asked() -> None:
-    waits = ASKED.reported(replace(WAITING.report(), version=1), 1001.0)
-    works = waits.reported(told(S.WORKING, 3), 1015.0)
+    waits = reported(ASKED, replace(WAITING.report(), version=1), 1001.0)
+    works = reported(waits, told(S.WORKING, 3), 1015.0)
 
     assert waits.waiting_for is WaitingFor.APPROVAL
     assert works.waiting_for is None
@@ -214,21 +262,21 @@ def test_the_asker_s_record_tells_that_the_doer_s_owner_must_be_asked() -> None:
 
 @pytest.mark.parametrize("version", [0, 4, 5])
 def test_a_report_that_was_overtaken_changes_nothing(version: int) -> None:
-    record = ASKED.reported(told(S.WORKING, 5), 1015.0)
+    record = reported(ASKED, told(S.WORKING, 5), 1015.0)
 
-    assert record.reported(told(S.SUBMITTED, version), 1016.0) is record
+    assert reported(record, told(S.SUBMITTED, version), 1016.0) is record
 
 
 @pytest.mark.parametrize("version", [0, 4, 5, 6])
 @pytest.mark.parametrize("end", sorted(FINAL))
 def test_a_report_of_the_end_always_counts(end: TaskState, version: int) -> None:
-    after = ASKED.reported(told(S.WORKING, 5), 1015.0).reported(told(end, version, "42"), 1020.0)
+    after = reported(reported(ASKED, told(S.WORKING, 5), 1015.0), told(end, version, "42"), 1020.0)
 
     assert (after.state, after.result, after.finished_at) == (end, "42", 1020.0)
 
 
 def test_a_doer_may_go_back_to_an_earlier_state() -> None:
-    after = ASKED.reported(told(S.WORKING, 2), 1015.0).reported(told(S.SUBMITTED, 3), 1020.0)
+    after = reported(reported(ASKED, told(S.WORKING, 2), 1015.0), told(S.SUBMITTED, 3), 1020.0)
 
     assert (after.state, after.seen_version) == (S.SUBMITTED, 3)
 
@@ -236,26 +284,26 @@ def test_a_doer_may_go_back_to_an_earlier_state() -> None:
 def test_the_end_came_when_the_doer_says_it_came_if_it_says() -> None:
     report = replace(told(S.COMPLETED, 3), finished_at=1019.0)
 
-    assert ASKED.reported(report, 1020.0).finished_at == 1019.0
+    assert reported(ASKED, report, 1020.0).finished_at == 1019.0
 
 
 def test_a_report_before_the_end_has_no_time_of_an_end() -> None:
     report = replace(told(S.WORKING, 3), finished_at=1019.0)
 
-    assert ASKED.reported(report, 1020.0).finished_at is None
+    assert reported(ASKED, report, 1020.0).finished_at is None
 
 
 @pytest.mark.parametrize("state", sorted(TaskState))
 def test_a_record_of_an_end_that_was_reported_stays(state: TaskState) -> None:
-    ended = ASKED.reported(told(S.COMPLETED, 3, "42"), 1020.0)
+    ended = reported(ASKED, told(S.COMPLETED, 3, "42"), 1020.0)
 
-    assert ended.reported(told(state, 9), 1030.0) is ended
+    assert reported(ended, told(state, 9), 1030.0) is ended
 
 
 @pytest.mark.parametrize("state", sorted(TaskState))
 def test_what_the_doer_says_late_wins_over_an_end_that_was_only_assumed(state: TaskState) -> None:
-    assumed = ASKED.presumed(failed(Failure.EXPIRED, "x"), 1020.0)
-    after = assumed.reported(told(state, 9), 1030.0)
+    assumed = presumed(ASKED, failed(Failure.EXPIRED, "x"), 1020.0)
+    after = reported(assumed, told(state, 9), 1030.0)
 
     assert assumed.assumed
     assert (after.state, after.assumed, after.error) == (state, False, None)
@@ -263,26 +311,26 @@ def test_what_the_doer_says_late_wins_over_an_end_that_was_only_assumed(state: T
 
 
 def test_an_overtaken_report_does_not_open_an_end_that_was_assumed() -> None:
-    assumed = ASKED.reported(told(S.WORKING, 5), 1015.0).presumed(failed(Failure.UNKNOWN, "x"), 1020.0)
+    assumed = presumed(reported(ASKED, told(S.WORKING, 5), 1015.0), failed(Failure.UNKNOWN, "x"), 1020.0)
 
-    assert assumed.reported(told(S.WORKING, 5), 1030.0) is assumed
-    assert assumed.reported(told(S.COMPLETED, 5, "42"), 1030.0).result == "42"
+    assert reported(assumed, told(S.WORKING, 5), 1030.0) is assumed
+    assert reported(assumed, told(S.COMPLETED, 5, "42"), 1030.0).result == "42"
 
 
 def test_a_record_is_open_again_when_its_request_is_sent_again() -> None:
-    again = ASKED.presumed(rejected(Failure.REFUSED, "x"), 1020.0).reopened()
+    again = reopened(presumed(ASKED, rejected(Failure.REFUSED, "x"), 1020.0))
 
     assert (again.state, again.assumed, again.error, again.finished_at) == (S.SUBMITTED, False, None, None)
 
 
 def test_a_task_that_ended_for_real_is_not_opened_again() -> None:
     with pytest.raises(IllegalTransition, match="has ended"):
-        ASKED.reported(told(S.COMPLETED, 3, "42"), 1020.0).reopened()
+        reopened(reported(ASKED, told(S.COMPLETED, 3, "42"), 1020.0))
 
 
 def test_an_end_that_has_to_be_assumed_says_why_and_holds_no_version_of_the_doer() -> None:
-    waits = ASKED.reported(replace(WAITING.report(), version=4), 1001.0)
-    after = waits.presumed(rejected(Failure.REFUSED, "server-219 takes no tasks"), 1020.0)
+    waits = reported(ASKED, replace(WAITING.report(), version=4), 1001.0)
+    after = presumed(waits, rejected(Failure.REFUSED, "server-219 takes no tasks"), 1020.0)
 
     assert (after.state, after.waiting_for, after.finished_at) == (S.REJECTED, None, 1020.0)
     assert after.error == TaskError(code="refused", detail="server-219 takes no tasks")

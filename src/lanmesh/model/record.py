@@ -1,0 +1,85 @@
+"""the asker's record of a task: what its doer reports, and what has to be assumed"""
+
+from dataclasses import replace
+
+from lanmesh.errors import IllegalTransition
+from lanmesh.model.ids import short
+from lanmesh.model.task import FINAL, Outcome, Task, TaskReport, TaskState
+
+
+def recalled(task: Task, who: str) -> Task:
+    """Return the asker's record while the doer is told to end the task."""
+    return replace(task, canceling=who, not_stopped=None, version=task.version + 1)
+
+
+def unrecalled(task: Task, why: str) -> Task:
+    """Return the asker's record after the doer could not be told, or did not understand."""
+    return replace(task, canceling=None, not_stopped=why, version=task.version + 1)
+
+
+def reported(task: Task, report: TaskReport, now: float) -> Task:
+    """Return the asker's record with what the doer says of the task.
+
+    The doer alone decides the task's life, so any state may follow here while the record is
+    open, or its end only assumed. An end that was reported stays, and a report that was
+    overtaken by a newer one changes nothing.
+    """
+    over = report.state in FINAL
+    if (task.final and not task.assumed) or (not over and report.version <= task.seen_version):
+        return task
+    answered = over or (report.not_stopped is not None and not report.canceling)
+    return replace(
+        task,
+        state=report.state,
+        waiting_for=report.waiting_for,
+        attempt=report.attempt,
+        version=task.version + 1,
+        seen_version=report.version,
+        result=report.result,
+        progress=None if over else report.progress,
+        truncated=report.truncated,
+        error=report.error,
+        canceling=None if answered else task.canceling,
+        not_stopped=report.not_stopped,
+        started_at=report.started_at,
+        finished_at=(report.finished_at or now) if over else None,
+        assumed=False,
+    )
+
+
+def presumed(task: Task, outcome: Outcome, now: float) -> Task:
+    """Return the asker's record with an end that it has to assume, for want of the doer's word."""
+    return replace(
+        task,
+        state=outcome.state,
+        waiting_for=None,
+        progress=None,
+        version=task.version + 1,
+        error=outcome.error,
+        canceling=None,
+        finished_at=now,
+        assumed=True,
+    )
+
+
+def reopened(task: Task) -> Task:
+    """Return the asker's record as its request is sent again, after an end that was assumed.
+
+    Raises:
+        IllegalTransition: It has ended for real.
+    """
+    if task.final and not task.assumed:
+        raise IllegalTransition(f"task {short(task.local_id)} has ended: it is {task.state}")
+    return replace(
+        task,
+        state=TaskState.SUBMITTED,
+        version=task.version + 1,
+        error=None,
+        finished_at=None,
+        assumed=False,
+    )
+
+
+def withdrawn(task: Task, outcome: Outcome, now: float) -> Task:
+    """Return the record of a task that no peer ever had: its end is known, not assumed."""
+    return replace(presumed(task, outcome, now), assumed=False)
