@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lanmesh.errors import IllegalTransition
 from lanmesh.model.ids import SELF, LocalId, Origin, WireId
-from lanmesh.model.record import reported
+from lanmesh.model.record import presumed, reopened, reported
 from lanmesh.model.task import (
     FINAL,
     TRANSITIONS,
@@ -140,3 +140,28 @@ def test_in_whatever_order_reports_arrive_the_asker_learns_the_end(said: list[Ta
 
     end = ENDS[0]
     assert (record.state, record.result, record.error) == (end.state, end.result, end.error)
+
+
+@given(st.lists(reports(st.sampled_from(TaskState)) | st.sampled_from(["assume", "reopen"]), max_size=12))
+def test_what_was_reported_stays_and_what_was_assumed_gives_way_to_any_end_that_is_reported(
+    deeds: list[TaskReport | str],
+) -> None:
+    record = replace(TASK, origin=SELF, peer="server-219")
+    for deed in deeds:
+        settled = record.final and not record.assumed
+        if isinstance(deed, TaskReport):
+            after = reported(record, deed, 1.0)
+            if settled:
+                assert after is record
+            elif deed.state in FINAL:
+                assert (after.state, after.result, after.assumed) == (deed.state, deed.result, False)
+        elif settled:
+            continue
+        elif deed == "assume":
+            after = presumed(record, failed(Failure.UNKNOWN, "x"), 1.0)
+            assert (after.final, after.assumed) == (True, True)
+        else:
+            after = reopened(record)
+            assert (after.final, after.assumed, after.finished_at) == (False, False, None)
+        assert not (after.assumed and not after.final)
+        record = after
