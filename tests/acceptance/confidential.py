@@ -1,5 +1,6 @@
 """What must never be seen: every secret that was handed out, against all that nodes have shown and kept."""
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -27,12 +28,16 @@ def show(said: bytes) -> None:
 
 def leaked(folder: Path) -> list[str]:
     """Return where a secret can be read: in what was shown, or in a file below a folder."""
+    if not _secrets:
+        return []
     places = ["an answer"] if _holds(_shown) else []
     for path in folder.rglob("*"):
-        if path.name not in KEPT_IN and path.is_file() and not path.is_symlink():
-            words = set(_WORD.findall(path.read_bytes()))
-            if _holds(words):
-                places.append(str(path.relative_to(folder)))
+        # What a test has locked, or something still removes, nobody reads.
+        with contextlib.suppress(OSError):
+            if path.name not in KEPT_IN and path.is_file() and not path.is_symlink():
+                words = set(_WORD.findall(path.read_bytes()))
+                if _holds(words):
+                    places.append(str(path.relative_to(folder)))
     return places
 
 
