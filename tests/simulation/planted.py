@@ -1,5 +1,6 @@
 """Faulty parts, one for each promise that is easily broken: the simulation must find every one of them."""
 
+import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -7,13 +8,18 @@ from typing import Any, TypeVar
 import apsw
 
 from lanmesh.engine.delivery import Deliveries
-from lanmesh.engine.runner import Runner
+from lanmesh.engine.runner import Runner, Settlement
 from lanmesh.errors import MeshError, StorageFailed
 from lanmesh.model.delivery import Delivery, DeliveryEvent
-from lanmesh.model.task import Outcome, Task, TaskEvent, TaskState
+from lanmesh.model.task import Outcome, Task, TaskState
 from lanmesh.store import outbox, tasks
 from lanmesh.store.database import Change, Database, Transaction, _Request
 from tests.fakes import Parts
+from tests.simulation.network import Weather
+from tests.simulation.node import Settings
+from tests.simulation.power import Loss
+from tests.simulation.script import Crash, Delegate, Plan, Say, Step, Storm
+from tests.simulation.work import Kind, Work
 
 T = TypeVar("T")
 
@@ -93,22 +99,19 @@ class RemembersInMemory(Database):
 class Unfenced(Runner):
     """Takes the outcome of a run, whoever holds the claim by now."""
 
-    def _finish(self, tx: Transaction, claimed: Task, outcome: Outcome) -> bool:
-        task = replace(tasks.get(tx, claimed.local_id), state=TaskState.WORKING)
-        self._outcomes.end(tx, task, outcome)
-        return True
+    def _finished(self, claimed: Task, outcome: Outcome) -> Settlement:
+        def change(tx: Transaction) -> Task:
+            task = replace(tasks.get(tx, claimed.local_id), state=TaskState.WORKING)
+            return self._outcomes.end(tx, task, outcome)
+
+        return change
 
 
 class RunsAgain(Runner):
     """Begins an interrupted task anew, whether or not that is harmless."""
 
-    def _interrupted(self, claimed: Task, why: str) -> Callable[[Transaction], None]:
-        def change(tx: Transaction) -> None:
-            task = tasks.get(tx, claimed.local_id)
-            if task.claim == claimed.claim:
-                tasks.save(tx, task.released(), TaskEvent.RUN_AGAIN, self._clock.now(), why)
-
-        return change
+    def _interrupted(self, claimed: Task, why: str) -> Settlement:
+        return self._if_it_holds(claimed, lambda tx, task: self._outcomes.release(tx, task, why))
 
 
 class DeletesFirst(Deliveries):
@@ -127,6 +130,26 @@ class DeletesFirst(Deliveries):
         except MeshError:
             return False
         return True
+
+
+def rough(seed: int) -> Plan:
+    """Return a plan in which each of these parts soon fails: much is lost and doubled, and the power goes."""
+    dice = random.Random(seed)  # noqa: S311  # nothing secret depends on it
+    storm = Weather(lose_request=0.1, lose_answer=0.4, double=0.5, slow_s=0.5, stale_s=60.0)
+    steps: list[Step] = [Storm(at=0.0, weather=storm, seconds=120.0)]
+    for number in range(10):
+        work = Work(dice.choice((Kind.DO, Kind.REPLY)), f"w{number}", dice.choice((0.1, 5.0)))
+        steps += [
+            Delegate(
+                at=2.0 * number, node="a", peer="b", work=str(work), timeout_s=600.0, wait_s=0.0, session=None
+            ),
+            Say(at=2.0 * number + 1.0, node="a", peer="b", text=f"m{number}"),
+        ]
+    for number in range(6):
+        turns = dice.randrange(30)
+        steps.append(Crash(at=4.0 * number + 2.0, node="b", loss=Loss.ALL, down_s=0.5, turns=turns))
+    steps.sort(key=lambda step: step.at)
+    return Plan(seed, (Settings(name="a"), Settings(name="b")), tuple(steps))
 
 
 PLANTED = {
