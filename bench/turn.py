@@ -12,8 +12,9 @@ import time
 from pathlib import Path
 
 from lanmesh.composition import SystemClock, SystemRandom
+from lanmesh.model.chain import Chain
 from lanmesh.model.ids import LocalId, Origin, WireId
-from lanmesh.model.task import Chain, Task
+from lanmesh.model.task import Task
 from lanmesh.openclaw.device import Device
 from lanmesh.openclaw.executor import GatewayExecutor
 from lanmesh.openclaw.gateway import Gateway, GatewayAddress

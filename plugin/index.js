@@ -223,7 +223,7 @@ function tool(api, offer, session = null) {
   const execute = async (_callId, args = {}, signal = undefined, onUpdate = undefined) => {
     const seconds = Math.min(Number(api.pluginConfig?.toolWaitSeconds ?? LONGEST_TOOL_WAIT) || 0, LONGEST_TOOL_WAIT);
     const began = Date.now(), left = () => Math.max(seconds - (Date.now() - began) / 1_000, 0);
-    const waits = offer.name === "lan_delegate" || args.action === "wait";
+    const waits = offer.name === "lan_delegate" || ["wait", "answer"].includes(args.action);
     let answer = await ask(`/op/tools/${offer.name}`, { args, session }, offer.name === "lan_task" ? signal : undefined);
     while (waits && answer.open && answer.task && left() && !signal?.aborted) {
       attempt(() => onUpdate?.(shown(answer)));

@@ -25,6 +25,7 @@ from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Clock, Executor, Interrupted, Progress, Random
 from lanmesh.engine.pull import Pull
+from lanmesh.engine.questions import Questions
 from lanmesh.engine.runner import Runner
 from lanmesh.engine.tasks import Tasks
 from lanmesh.engine.watching import Watching
@@ -539,7 +540,9 @@ class NodeUnderTest:
                 return codec.encode_report(await self.node.arrivals.receive(caller, envelope, digest))
             case EnvelopeType.CANCEL:
                 return codec.encode_report(await self.node.arrivals.cancel(caller, envelope, digest))
-            case EnvelopeType.RESULT | EnvelopeType.CANCEL_RESULT:
+            case EnvelopeType.ANSWER:
+                return codec.encode_report(await self.node.arrivals.answer(caller, envelope, digest))
+            case EnvelopeType.RESULT | EnvelopeType.QUESTION | EnvelopeType.CANCEL_RESULT:
                 return codec.encode_report(await self.node.arrivals.receive_result(caller, envelope, digest))
 
     async def receive(self, envelope: Envelope, caller: Caller = SHARED_CALLER) -> TaskReport:
@@ -600,10 +603,17 @@ class NodeUnderTest:
             await writing
         self.database.release()
 
-    def _compose(self) -> tuple[Node, Runner, Deliveries, list[Pull | Approvals]]:
+    def _compose(self) -> tuple[Node, Runner, Deliveries, list[Pull | Approvals | Questions]]:
         envelopes = Envelopes(self.name, self.clock, self.chance)
         outcomes = Outcomes(envelopes, self.peers, self.clock)
         cancels = Cancels(envelopes, outcomes, self.clock)
+        questions = Questions(
+            database=self.database,
+            events=self.events,
+            clock=self.clock,
+            envelopes=envelopes,
+            outcomes=outcomes,
+        )
         peers = Peers(
             database=self.database,
             clock=self.clock,
@@ -634,6 +644,7 @@ class NodeUnderTest:
             peers=peers,
             outcomes=outcomes,
             cancels=cancels,
+            questions=questions,
         )
         arrivals = Arrivals(
             database=self.database,
@@ -642,6 +653,7 @@ class NodeUnderTest:
             watching=watching,
             peers=peers,
             cancels=cancels,
+            questions=questions,
             limits=self.limits,
         )
         mail = Mailroom(
@@ -676,7 +688,7 @@ class NodeUnderTest:
         approvals = Approvals(
             database=self.database, events=self.events, clock=self.clock, outcomes=outcomes, me=self.name
         )
-        return node, runner, deliveries, [pull, approvals]
+        return node, runner, deliveries, [pull, approvals, questions]
 
 
 class Mesh:

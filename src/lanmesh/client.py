@@ -28,6 +28,7 @@ from lanmesh.protocol.views import (
     SettingView,
     StatusView,
     TaskView,
+    Words,
 )
 
 T = TypeVar("T")
@@ -196,6 +197,14 @@ class Client:
     async def deny(self, task: str) -> TaskView:
         """End a waiting task."""
         return await self._call("POST", f"/op/tasks/{_segment(task)}/deny", TaskView)
+
+    async def ask(self, task: str, question: str) -> TaskView:
+        """Have the run of a task here ask its asker; the next run has the answer."""
+        return await self._call("POST", f"/op/tasks/{_segment(task)}/ask", TaskView, Words(text=question))
+
+    async def answer(self, task: str, text: str) -> TaskView:
+        """Answer what a task that a peer was asked for has asked; it goes on with that."""
+        return await self._call("POST", f"/op/tasks/{_segment(task)}/answer", TaskView, Words(text=text))
 
     async def cancel(self, task: str) -> TaskView:
         """Have a task end before its time; it is `canceling` until it is known whether it has."""

@@ -28,6 +28,7 @@ from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Executor, Surroundings
 from lanmesh.engine.pull import Pull
+from lanmesh.engine.questions import Questions
 from lanmesh.engine.retention import Keep, Retention
 from lanmesh.engine.runner import Runner
 from lanmesh.engine.tasks import Tasks
@@ -145,6 +146,9 @@ class Composition:
         envelopes = Envelopes(settings.identity.id, clock, chance)
         outcomes = Outcomes(envelopes, settings.peers, clock)
         cancels = Cancels(envelopes, outcomes, clock)
+        questions = Questions(
+            database=database, events=self._events, clock=clock, envelopes=envelopes, outcomes=outcomes
+        )
         peers = Peers(
             database=database,
             clock=clock,
@@ -172,6 +176,7 @@ class Composition:
                 peers=peers,
                 outcomes=outcomes,
                 cancels=cancels,
+                questions=questions,
             ),
             arrivals=Arrivals(
                 database=database,
@@ -180,6 +185,7 @@ class Composition:
                 watching=watching,
                 peers=peers,
                 cancels=cancels,
+                questions=questions,
                 limits=settings.limits,
             ),
             mail=Mailroom(database=database, events=self._events, clock=clock, chance=chance, peers=peers),
@@ -215,6 +221,7 @@ class Composition:
                 deliveries.run(),
                 pull.run(),
                 approvals.run(),
+                questions.run(),
                 retention.run(),
                 *beside(node),
             )

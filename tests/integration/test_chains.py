@@ -3,8 +3,8 @@
 import pytest
 
 from lanmesh.errors import ChainRefused
+from lanmesh.model.chain import Chain
 from lanmesh.model.envelope import MAX_HOPS
-from lanmesh.model.task import Chain
 from tests.fakes import Mesh, a_task, proven, until
 
 

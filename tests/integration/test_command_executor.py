@@ -18,8 +18,9 @@ import uvloop
 from lanmesh.engine.ports import Interrupted
 from lanmesh.errors import InvalidConfig
 from lanmesh.executors.command import CommandExecutor
+from lanmesh.model.chain import Chain
 from lanmesh.model.ids import SHARED, LocalId, WireId, local_id
-from lanmesh.model.task import Chain, Outcome, Task, TaskState
+from lanmesh.model.task import Outcome, Task, TaskState
 from lanmesh.protocol.json import MAX_RESULT_BYTES
 from tests.fakes import unheard
 

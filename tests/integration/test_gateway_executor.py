@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from lanmesh.engine.ports import Interrupted
+from lanmesh.model.chain import Chain
 from lanmesh.model.ids import LocalId, Origin, WireId
-from lanmesh.model.task import Chain, Failure, Outcome, Task, TaskState
+from lanmesh.model.task import Failure, Outcome, Task, TaskState
 from lanmesh.openclaw.executor import GatewayExecutor
 from lanmesh.protocol.json import MAX_RESULT_BYTES
 from tests.fakes import EPOCH, done, soon, unheard, until

@@ -34,6 +34,8 @@ ROUTES = [
     ("GET", "/op/tasks/t-1/events"),
     ("POST", "/op/tasks/t-1/approve"),
     ("POST", "/op/tasks/t-1/deny"),
+    ("POST", "/op/tasks/t-1/ask"),
+    ("POST", "/op/tasks/t-1/answer"),
     ("POST", "/op/tasks/t-1/cancel"),
     ("PUT", "/op/accept"),
 ]

@@ -356,3 +356,25 @@ async def test_what_cannot_be_canceled_is_a_problem_document(mesh: Mesh) -> None
             assert (answer.status, answer.code) == (status, code), body
         stranger = await program.ask("POST", "/lan/task/t-9/cancel", token=None)
         assert stranger.status == 401
+
+
+async def test_a_question_is_read_and_answered_over_http(mesh: Mesh) -> None:
+    async with a_node(mesh) as (b, program):
+        b.executor.hold()
+        await program.ask("POST", "/lan/task", task())
+        await until(lambda: len(b.executor.runs) == 1)
+        early = await program.ask("POST", "/lan/task/e-1/answer", {"text": "left"})
+        await b.node.tasks.ask(b.task("e-1").local_id, "which one?")
+        b.executor.release()
+
+        read = await program.ask("GET", "/lan/task/e-1")
+        wrong = envelope("answer", {"taskId": "e-1", "text": "left", "attempt": 2}, id="a-1")
+        other = await program.ask("POST", "/lan/task/e-1/answer", wrong)
+        taken = await program.ask("POST", "/lan/task/e-1/answer", {"text": "left"})
+        await until(lambda: b.task("e-1").final)
+
+        assert (early.status, early.code) == (409, "illegal-transition")
+        assert (read.json["state"], read.json["question"]) == ("input-required", "which one?")
+        assert (other.status, other.code) == (409, "illegal-transition")
+        assert (taken.status, taken.json["state"]) == (202, "submitted")
+        assert b.task("e-1").dialogue[-1].answer == "left"

@@ -442,3 +442,27 @@ async def test_an_agent_cancels_no_task_that_others_gave_to_this_node_or_another
 
         assert [(answer.status, answer.code) for answer in refusals] == [(403, "not-allowed")] * 2
         assert not a.task(taken.local_id).final
+
+
+async def test_an_agent_asks_back_and_the_one_that_delegated_answers(mesh: Mesh) -> None:
+    a, b = await mesh.pair()
+    b.executor.hold()
+    async with an_agent(a) as asker:
+        given = await soon(asker.begin("lan_delegate", peer="b", task="count"))
+        await until(lambda: len(b.executor.runs) == 1)
+        async with an_agent(b, sessions.of_task("main", b.executor.runs[0].local_id)) as doer:
+            wrong = await doer.ask("lan_task_reply", result="42", question="which one?")
+            said = await doer.call("lan_task_reply", question="which one?")
+        await until(lambda: a.task(given["task"]).question is not None)
+        b.executor.release()
+        asked = await asker.call("lan_task", task=given["task"])
+        answered = await asker.call("lan_task", task=given["task"], action="answer", answer="left")
+        await until(lambda: a.task(given["task"]).final)
+
+        assert (wrong.status, wrong.code) == (400, "invalid-request")
+        assert said["terminate"] is True
+        assert asked["open"] is False
+        assert "| which one?" in asked["text"]
+        assert answered["open"] is True
+        assert b.executor.runs[1].dialogue[-1].answer == "left"
+        assert a.node.tasks.untold_questions() == []

@@ -1,13 +1,14 @@
 """Values of the model and of JSON, drawn by chance."""
 
 import string
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from lanmesh.model import ids
-from lanmesh.model.envelope import Cancel, CancelResult, Envelope, Message, TaskRequest
+from lanmesh.model.envelope import Answer, Cancel, CancelResult, Envelope, Message, Question, TaskRequest
 from lanmesh.model.ids import LocalId, PeerId, WireId
 from lanmesh.model.task import FINAL, TaskError, TaskMode, TaskReport, TaskState, WaitingFor
 
@@ -51,6 +52,7 @@ def reports(states: SearchStrategy[TaskState]) -> SearchStrategy[TaskReport]:
         error=st.none() | st.builds(TaskError, code=labels, detail=texts),
         canceling=st.booleans(),
         not_stopped=st.none() | texts,
+        question=st.none() | texts,
         started_at=st.none() | moments,
         finished_at=st.none() | moments,
     )
@@ -68,6 +70,11 @@ def requests(draw: st.DrawFn) -> TaskRequest:
 messages = st.builds(Message, text=said)
 
 
+questions = st.builds(
+    Question,
+    report=st.builds(replace, reports(st.just(TaskState.INPUT_REQUIRED)), question=texts),
+)
+answers = st.builds(Answer, task_id=wire_ids, text=said, attempt=st.integers(1, 1_000_000))
 cancels = st.builds(Cancel, task_id=wire_ids)
 cancel_results = st.builds(CancelResult, report=reports(st.sampled_from(TaskState)))
 
@@ -82,7 +89,9 @@ def envelopes(draw: st.DrawFn) -> Envelope:
         sender=draw(labels),
         recipient=draw(st.none() | labels),
         timestamp_ms=draw(st.integers(0, 2**53)),
-        payload=draw(messages | requests() | reports(finals) | cancels | cancel_results),
+        payload=draw(
+            messages | requests() | reports(finals) | questions | answers | cancels | cancel_results
+        ),
         reply_to=draw(st.none() | wire_ids),
         reply_key=draw(st.none() | labels),
         ttl_s=None if ttl_ms is None else ttl_ms / 1000,

@@ -6,12 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lanmesh.errors import IllegalTransition
+from lanmesh.model.chain import Chain
 from lanmesh.model.ids import SELF, LocalId, Origin, WireId
 from lanmesh.model.record import presumed, reopened, reported
 from lanmesh.model.task import (
     FINAL,
     TRANSITIONS,
-    Chain,
     Failure,
     Outcome,
     Task,
@@ -42,10 +42,22 @@ ENDS = [
     canceled("x"),
 ]
 WITHOUT_A_RESULT = FINAL - {TaskState.COMPLETED}
-DEEDS = ["approve", "claim", "release", "stop", "go-on", "complete", "fail", "reject", "cancel"]
+DEEDS = [
+    "approve",
+    "claim",
+    "release",
+    "ask",
+    "answer",
+    "stop",
+    "go-on",
+    "complete",
+    "fail",
+    "reject",
+    "cancel",
+]
 
 
-def done(task: Task, deed: str, now: float) -> Task:
+def done(task: Task, deed: str, now: float) -> Task:  # noqa: PLR0911  # a table of deeds
     match deed:
         case "approve":
             return task.approved()
@@ -53,6 +65,10 @@ def done(task: Task, deed: str, now: float) -> Task:
             return task.claimed(f"boot-{now}", now, repeatable=True)
         case "release":
             return task.released()
+        case "ask":
+            return task.asking("x")
+        case "answer":
+            return task.answered("x")
         case "stop":
             return task.stopping("x")
         case "go-on":

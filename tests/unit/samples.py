@@ -3,10 +3,11 @@
 import json
 from typing import Any
 
+from lanmesh.model.chain import Chain
 from lanmesh.model.delivery import Delivery
 from lanmesh.model.envelope import Envelope, Message
 from lanmesh.model.ids import LocalId, Origin, PeerId, WireId
-from lanmesh.model.task import Chain, Task
+from lanmesh.model.task import Task
 
 LAPTOP, SERVER, PI = PeerId("laptop"), PeerId("server-219"), PeerId("pi")
 

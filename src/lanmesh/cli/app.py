@@ -37,6 +37,8 @@ for verb in (
     tasks.task,
     tasks.approve,
     tasks.deny,
+    tasks.ask,
+    tasks.answer,
     tasks.cancel,
     tasks.accept,
 ):

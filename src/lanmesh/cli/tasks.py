@@ -1,4 +1,4 @@
-"""lanmesh delegate, tasks, task, approve, deny, cancel, accept: work for peers and from them"""
+"""lanmesh delegate, tasks, task, approve, deny, ask, answer, cancel, accept: work for peers and from them"""
 
 import asyncio
 import os
@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from lanmesh.cli.node import ask, owner_only
+from lanmesh.cli.node import ask as node_says
+from lanmesh.cli.node import owner_only
 from lanmesh.cli.terminal import (
     JsonFlag,
     Live,
@@ -24,7 +25,7 @@ from lanmesh.cli.terminal import (
     text_of,
 )
 from lanmesh.client import Client
-from lanmesh.errors import TimedOut
+from lanmesh.errors import InvalidRequest, TimedOut
 from lanmesh.model.history import PROGRESS
 from lanmesh.model.task import FINAL, AcceptMode, TaskState
 from lanmesh.protocol.views import EventView, TaskView
@@ -58,7 +59,7 @@ def delegate(
         )
         return asked if wait is None else await _follow(node, asked.id, wait, quiet=json)
 
-    task = ask(work)
+    task = node_says(work)
     if wait is not None:
         _show_end(task, wait, json=json)
     elif json:
@@ -77,9 +78,9 @@ def tasks(
 ) -> None:
     """Show the latest tasks: those asked of peers, and those done for them."""
     if approvals:
-        views = ask(lambda node: node.approvals(limit=limit))
+        views = node_says(lambda node: node.approvals(limit=limit))
     else:
-        views = ask(lambda node: node.tasks(state=state, limit=limit))
+        views = node_says(lambda node: node.tasks(state=state, limit=limit))
     if json:
         show_json(views)
     elif approvals:
@@ -116,9 +117,9 @@ def task(
     exit status is 0 for a result, 1 for a task that failed or was rejected.
     """
     if follow:
-        _show_end(ask(lambda node: _follow(node, task, None, quiet=json)), json=json)
+        _show_end(node_says(lambda node: _follow(node, task, None, quiet=json)), json=json)
         return
-    view = ask(lambda node: node.task(task))
+    view = node_says(lambda node: node.task(task))
     if json:
         show_json(view)
         return
@@ -133,6 +134,8 @@ def task(
         )
     if view.path and view.direction != "asked":
         facts.append(("came through", " > ".join(view.path)))
+    if view.question is not None:
+        facts.append(("it asks", view.question))
     if view.not_stopped is not None:
         facts.append(("could not be stopped", view.not_stopped))
     if view.error is not None:
@@ -153,13 +156,50 @@ def task(
 def approve(task: Id, json: JsonFlag = False) -> None:
     """Let a task that waits for your word run."""
     owner_only("approving a task")
-    _decided(ask(lambda node: node.approve(task)), "approved", json=json)
+    _decided(node_says(lambda node: node.approve(task)), "approved", json=json)
 
 
 def deny(task: Id, json: JsonFlag = False) -> None:
     """End a task that waits for your word; its asker is told."""
     owner_only("denying a task")
-    _decided(ask(lambda node: node.deny(task)), "denied", json=json)
+    _decided(node_says(lambda node: node.deny(task)), "denied", json=json)
+
+
+def ask(
+    text: Annotated[str, typer.Argument(help="What is to be known; - reads it from stdin.")],
+    json: JsonFlag = False,
+) -> None:
+    """In the run of a task: ask whoever gave the task.
+
+    The run should end then. Once there is an answer, the program is run again: it reads the task's
+    text, then every question and its answer.
+    """
+    run = os.environ.get("LANMESH_TASK_ID")
+    if not run:
+        raise InvalidRequest("LANMESH_TASK_ID is not set: only the run of a task can ask back")
+    words = text_of(text)
+    asked = node_says(lambda node: node.ask(run, words))
+    if json:
+        show_json(asked)
+    else:
+        print(f"asked {plain(asked.peer)}; end this run now, the next one has the answer")
+
+
+def answer(
+    task: Id,
+    text: Annotated[str, typer.Argument(help="What you say to it; - reads it from stdin.")],
+    json: JsonFlag = False,
+) -> None:
+    """Answer what a task that a peer does for you has asked; it goes on with that."""
+    words = text_of(text)
+
+    async def work(node: Client) -> TaskView:
+        found = await node.task(task)
+        if found.parent is None or found.parent != os.environ.get("LANMESH_TASK_ID"):
+            owner_only("answering for a task that this run has not asked for")
+        return await node.answer(found.id, words)
+
+    _decided(node_says(work), "answered", json=json)
 
 
 def cancel(
@@ -186,7 +226,7 @@ def cancel(
             told = await node.watch(told.id, wait_s=left_s, version=told.version)
         return told
 
-    told = ask(work)
+    told = node_says(work)
     if json:
         show_json(told)
     else:
@@ -208,7 +248,7 @@ def accept(
 ) -> None:
     """Decide what is done with tasks that arrive."""
     owner_only("the accept mode")
-    chosen = ask(lambda node: node.accept(mode, peer))
+    chosen = node_says(lambda node: node.accept(mode, peer))
     if json:
         show_json({"mode": chosen} if peer is None else {"mode": chosen, "peer": peer})
     else:
@@ -278,6 +318,8 @@ def _decided(task: TaskView, word: str, *, json: bool) -> None:
 def _state(task: TaskView) -> str:
     if task.assumed:
         return f"{task.state}, as far as is known"
+    if task.question is not None:
+        return f"{task.state}, asks: {first_line(task.question)}"
     if task.canceling is not None:
         return f"{task.state}, canceling"
     if task.decide_by is not None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from lanmesh.engine.callers import Caller
 from lanmesh.errors import ChainRefused, IdConflict, InvalidRequest, NotAllowed, TasksNotAccepted, TooBusy
 from lanmesh.model import ids
+from lanmesh.model.chain import Chain
 from lanmesh.model.envelope import MAX_HOPS, Envelope
 from lanmesh.model.ids import RESERVED, SHARED, PeerId, WireId
-from lanmesh.model.task import AcceptMode, Chain
+from lanmesh.model.task import AcceptMode
 from lanmesh.store import inbox
 from lanmesh.store.database import Transaction
 

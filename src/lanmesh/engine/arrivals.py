@@ -10,10 +10,11 @@ from lanmesh.engine.callers import Caller
 from lanmesh.engine.cancel import Cancels
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Clock, Random
+from lanmesh.engine.questions import Questions
 from lanmesh.engine.watching import News, Watching
 from lanmesh.errors import InvalidRequest, NotAllowed, TaskNotFound
 from lanmesh.model import ids
-from lanmesh.model.envelope import Cancel, CancelResult, Envelope, TaskRequest
+from lanmesh.model.envelope import Answer, Cancel, CancelResult, Envelope, Question, TaskRequest
 from lanmesh.model.ids import SELF, SHARED, LocalId, WireId
 from lanmesh.model.task import Failure, Task, TaskError, TaskReport, TaskState, canceled
 from lanmesh.store import inbox, tasks
@@ -32,6 +33,7 @@ class Arrivals:
         watching: Watching,
         peers: Peers,
         cancels: Cancels,
+        questions: Questions,
         limits: Limits,
     ) -> None:
         """Begin."""
@@ -41,6 +43,7 @@ class Arrivals:
         self._watching = watching
         self._peers = peers
         self._cancels = cancels
+        self._questions = questions
         self._limits = limits
 
     async def receive(self, caller: Caller, envelope: Envelope, digest: bytes) -> TaskReport:
@@ -97,7 +100,8 @@ class Arrivals:
             IdConflict: Its id was used before for something else.
         """
         self._peers.check_sender(caller, envelope)
-        report = envelope.payload.report if isinstance(envelope.payload, CancelResult) else envelope.payload
+        said = envelope.payload
+        report = said.report if isinstance(said, Question | CancelResult) else said
         if not isinstance(report, TaskReport):
             raise InvalidRequest(f"a {envelope.type} envelope does not belong here")
         now = self._clock.now()
@@ -117,6 +121,40 @@ class Arrivals:
             return after.report()
 
         return await self._database.write(change)
+
+    async def answer(self, caller: Caller, envelope: Envelope, digest: bytes) -> TaskReport:
+        """Take the answer to what a task of the caller's has asked; return the task as it is then.
+
+        Raises:
+            TaskNotFound: This caller sent no such task.
+            IllegalTransition: It waits for no answer, or for that to another question.
+            NotAllowed: It speaks in another's name.
+            IdConflict: Its id was used before for something else.
+        """
+        self._peers.check_sender(caller, envelope)
+        said = envelope.payload
+        if not isinstance(said, Answer):
+            raise InvalidRequest(f"a {envelope.type} envelope does not belong here")
+
+        def change(tx: Transaction) -> TaskReport:
+            task = _known(tx, caller, said.task_id)
+            if admission.already_seen(tx, caller, envelope, digest) is not None:
+                return task.report()
+            self._peers.allowance.check(tx, caller, envelope)
+            after = self._questions.take(tx, task, said.text, said.attempt)
+            now = self._clock.now()
+            inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=task.local_id)
+            self._peers.note_contact(tx, envelope.sender)
+            return after.report()
+
+        return await self._database.write(change)
+
+    async def answer_named(self, caller: Caller, identifier: str, text: str) -> TaskReport:
+        """Take an answer for a task of the caller's, by its wire id or local id; see `answer`."""
+        check_pace(caller)
+        return await self._database.write(
+            lambda tx: self._questions.take(tx, _known(tx, caller, identifier), text).report()
+        )
 
     async def cancel(self, caller: Caller, envelope: Envelope, digest: bytes) -> TaskReport:
         """Have a task of the caller's end before its time, and return it as it is then.
@@ -156,9 +194,7 @@ class Arrivals:
         check_pace(caller)
 
         def change(tx: Transaction) -> TaskReport:
-            task = _of_caller(tx, caller, identifier)
-            if task is None:
-                raise TaskNotFound(f"no task {ids.quoted(identifier)} of yours on this node")
+            task = _known(tx, caller, identifier)
             return self._cancels.cancel(tx, task, _by(task.peer)).report()
 
         return await self._database.write(change)
@@ -175,7 +211,7 @@ class Arrivals:
             TaskNotFound: This caller sent no such task.
         """
         check_pace(caller)
-        task = self._sent_by(caller, identifier)
+        task = _known(self._database.read, caller, identifier)
         return (await self._watching.until(task, wait_s, version)).report()
 
     def events(self, caller: Caller, identifier: str, after: int) -> AsyncGenerator[News, None] | None:
@@ -187,13 +223,8 @@ class Arrivals:
             TooBusy: The caller follows as many tasks as it may.
         """
         check_pace(caller)
-        return self._watching.follow(self._sent_by(caller, identifier), after, caller.origin)
-
-    def _sent_by(self, caller: Caller, identifier: str) -> Task:
-        task = _of_caller(self._database.read, caller, identifier)
-        if task is None:
-            raise TaskNotFound(f"no task {ids.quoted(identifier)} of yours on this node")
-        return task
+        task = _known(self._database.read, caller, identifier)
+        return self._watching.follow(task, after, caller.origin)
 
     def _admitted(self, tx: Transaction, caller: Caller, envelope: Envelope, task: Task) -> tuple[Task, str]:
         """Return a new task as it is taken, and in words how."""
@@ -212,6 +243,13 @@ def _of_caller(tx: Transaction, caller: Caller, identifier: str) -> Task | None:
     if task is None and caller.peer is not None:
         earlier = tasks.of_origin(tx, SHARED, identifier)
         return earlier if earlier is not None and earlier.peer == caller.peer else None
+    return task
+
+
+def _known(tx: Transaction, caller: Caller, identifier: str) -> Task:
+    task = _of_caller(tx, caller, identifier)
+    if task is None:
+        raise TaskNotFound(f"no task {ids.quoted(identifier)} of yours on this node")
     return task
 
 

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 IN_FLIGHT = 8
 """Envelopes under way to one peer at a time."""
 
-_ANSWERED_BY_THE_DOER = {EnvelopeType.TASK, EnvelopeType.CANCEL}
+_ANSWERED_BY_THE_DOER = {EnvelopeType.TASK, EnvelopeType.ANSWER, EnvelopeType.CANCEL}
 """What goes to the doer of a task, whose answer tells how the task stands there."""
 
 
@@ -233,6 +233,8 @@ def _come_to_nothing(tx: Transaction, delivery: Delivery, end: Outcome, now: flo
     match delivery.envelope.type:
         case EnvelopeType.TASK:
             reports.presume(tx, tasks.get(tx, delivery.task), end, now)
+        case EnvelopeType.ANSWER:
+            reports.unanswer(tx, tasks.get(tx, delivery.task), now)
         case EnvelopeType.CANCEL:
             why = "" if end.error is None else end.error.detail
             reports.unrecall(tx, tasks.get(tx, delivery.task), why, now)

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from lanmesh.engine.envelopes import Envelopes
 from lanmesh.engine.ports import Clock
-from lanmesh.model.envelope import CancelResult
+from lanmesh.model.envelope import CancelResult, Payload
 from lanmesh.model.ids import PeerId
 from lanmesh.model.peer import Peer
-from lanmesh.model.task import ENDINGS, Outcome, Task, TaskEvent, TaskMode, TaskReport, canceled
+from lanmesh.model.task import ENDINGS, Outcome, Task, TaskEvent, TaskMode, canceled
 from lanmesh.protocol.json import cut
 from lanmesh.store import outbox, tasks
 from lanmesh.store.database import Transaction
@@ -40,9 +40,9 @@ class Outcomes:
         detail = "" if outcome.error is None else outcome.error.detail
         tasks.save(tx, ended, ENDINGS[outcome.state], now, detail)
         if ended.mode is not TaskMode.FIRE_AND_FORGET:
-            self._tell(tx, ended, ended.report())
+            self.tell(tx, ended, ended.report())
         elif task.canceling is not None:
-            self._tell(tx, ended, CancelResult(report=ended.report()))
+            self.tell(tx, ended, CancelResult(report=ended.report()))
         return ended
 
     def release(self, tx: Transaction, task: Task, why: str) -> Task:
@@ -57,10 +57,11 @@ class Outcomes:
         """Record that a run could not be stopped, and tell whoever wanted it."""
         going = task.going_on(cut(why, _MAX_REASON_BYTES)[0])
         tasks.save(tx, going, TaskEvent.GO_ON, self._clock.now(), why)
-        self._tell(tx, going, CancelResult(report=going.report()))
+        self.tell(tx, going, CancelResult(report=going.report()))
         return going
 
-    def _tell(self, tx: Transaction, task: Task, payload: TaskReport | CancelResult) -> None:
+    def tell(self, tx: Transaction, task: Task, payload: Payload) -> None:
+        """Tell a task's asker, if it is a configured peer."""
         if task.peer in self._peers:
             outbox.queue(tx, self._envelopes.about(task, payload))
 

@@ -6,9 +6,10 @@ from contextlib import suppress
 
 from lanmesh.engine.ports import Clock, Progress
 from lanmesh.errors import StorageFailed, TaskNotFound
+from lanmesh.model.claim import Claim
 from lanmesh.model.history import PROGRESS
 from lanmesh.model.ids import LocalId
-from lanmesh.model.task import Claim, Task
+from lanmesh.model.task import Task
 from lanmesh.store import tasks
 from lanmesh.store.database import Database, Transaction
 

@@ -2,8 +2,8 @@
 
 from lanmesh.model.delivery import TRANSITIONS, DeliveryEvent
 from lanmesh.model.history import PROGRESS
-from lanmesh.model.record import presumed, reopened, reported, unrecalled
-from lanmesh.model.task import Outcome, Task, TaskReport
+from lanmesh.model.record import answered, presumed, reopened, reported, unrecalled
+from lanmesh.model.task import Outcome, Task, TaskReport, TaskState
 from lanmesh.store import outbox, tasks
 from lanmesh.store.database import Transaction
 
@@ -68,9 +68,17 @@ def unrecall(tx: Transaction, task: Task, why: str, now: float) -> None:
         tasks.save(tx, unrecalled(task, why), "not-recalled", now, why)
 
 
+def unanswer(tx: Transaction, task: Task, now: float) -> None:
+    """Keep that an answer did not come through, if its question is still open."""
+    if task.state is TaskState.INPUT_REQUIRED and task.dialogue:
+        tasks.save(tx, answered(task, None), "not-answered", now, f"{task.peer} did not take the answer")
+
+
 def _sentence(peer: str, task: Task) -> str:
     if task.error is not None:
         return task.error.detail
+    if task.question is not None:
+        return f"{task.peer} asks: {task.question}"
     if task.not_stopped is not None:
         return f"{peer} could not stop it: {task.not_stopped}"
     if task.canceling is not None:
@@ -81,8 +89,8 @@ def _sentence(peer: str, task: Task) -> str:
 
 
 def _same_but_words(task: Task, after: Task) -> bool:
-    before = (task.state, task.waiting_for, task.attempt)
-    return before == (after.state, after.waiting_for, after.attempt)
+    before = (task.state, task.waiting_for, task.attempt, task.canceling, task.not_stopped)
+    return before == (after.state, after.waiting_for, after.attempt, after.canceling, after.not_stopped)
 
 
 def _note_arrival(tx: Transaction, task: Task, now: float) -> None:

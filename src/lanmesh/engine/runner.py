@@ -96,7 +96,7 @@ class Runner:
         return adopted
 
     def _claim(self, tx: Transaction) -> Task | None:
-        task = tasks.next_runnable(tx)
+        task = tasks.next_runnable(tx, self._begun)  # a run that has asked may not have ended yet
         if task is None:
             return None
         now = self._clock.now()
@@ -133,6 +133,7 @@ class Runner:
         else:  # fenced by a later claim, or the agent has replied already
             log.info("outcome dropped", extra={"task": short(task.local_id), "attempt": task.attempt})
         self._begun.discard(task.local_id)
+        self._events.publish([Change(Topic.RUNNABLE)])
 
     async def _end(self, task: Task, work: Coroutine[Any, Any, Outcome], stop: asyncio.Event) -> Settlement:
         """Do the work until it ends in one way or another; return how that is to be recorded."""

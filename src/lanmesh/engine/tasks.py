@@ -11,6 +11,7 @@ from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Clock, Random
 from lanmesh.engine.pull import Pull
+from lanmesh.engine.questions import Questions
 from lanmesh.engine.watching import News, Watching
 from lanmesh.errors import IllegalTransition, InvalidRequest, NotAllowed, TaskNotFound
 from lanmesh.model import ids
@@ -30,7 +31,7 @@ from lanmesh.model.task import (
 )
 from lanmesh.protocol import codec
 from lanmesh.protocol.json import cut
-from lanmesh.store import outbox, tasks
+from lanmesh.store import outbox, questions, tasks
 from lanmesh.store.database import Database, Transaction
 
 
@@ -57,6 +58,7 @@ class Tasks:
         peers: Peers,
         outcomes: Outcomes,
         cancels: Cancels,
+        questions: Questions,
     ) -> None:
         """Begin; `stop` ends all waits."""
         self._database = database
@@ -67,6 +69,7 @@ class Tasks:
         self._peers = peers
         self._outcomes = outcomes
         self._cancels = cancels
+        self._questions = questions
 
     async def delegate(
         self,
@@ -246,6 +249,46 @@ class Tasks:
             return self._cancels.cancel(tx, task, who or f"the owner of {self._peers.me} canceled it")
 
         return await self._database.write(change)
+
+    async def answer(self, name: str, text: str) -> Task:
+        """Answer what a task that a peer was asked for has asked back; it goes on with that.
+
+        Raises:
+            InvalidRequest: The answer is blank.
+            IllegalTransition: It has no question, or another answer already.
+        """
+        if not text.strip():
+            raise InvalidRequest("the answer is blank")
+        return await self._database.write(lambda tx: self._questions.give(tx, tasks.named(tx, name), text))
+
+    async def ask(self, local_id: str, question: str) -> Task:
+        """Have the run of a task here ask its asker; the next run has the answer.
+
+        Raises:
+            InvalidRequest: The question is blank.
+            IllegalTransition: It is not being done, or nobody waits for it.
+        """
+        if not question.strip():
+            raise InvalidRequest("the question is blank")
+
+        def change(tx: Transaction) -> Task:
+            task = tasks.get(tx, ids.LocalId(local_id))
+            if task.asked:
+                raise TaskNotFound(f"task {ids.short(task.local_id)} is not done here")
+            return self._questions.ask(tx, task, question)
+
+        return await self._database.write(change)
+
+    def untold_questions(self) -> list[Task]:
+        """Return the tasks whose question the session that asked for them has not been shown."""
+        read = self._database.read
+        return [tasks.get(read, name) for name in questions.untold(read)]
+
+    async def mark_asked(self, task: Task) -> None:
+        """Note that the session that asked for a task was shown its question."""
+        await self._database.write(
+            lambda tx: questions.mark_told(tx, task.local_id, task.attempt, self._clock.now())
+        )
 
     async def mark_read(self, local_id: ids.LocalId) -> None:
         """Note that the session that asked has the outcome of a task; nothing, if there is none yet."""

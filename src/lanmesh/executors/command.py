@@ -95,9 +95,11 @@ class CommandExecutor:
         Cancellation ends all that the run has started, the group by SIGTERM and, after the grace,
         by SIGKILL; a second cancellation cuts the grace short.
         """
+        if task.dialogue:
+            await self._end({task.local_id})  # the attempt that asked may have left something behind
         output, errors = Beginning(said), End(said)
         try:
-            async with fed(task.description) as stdin, read(output) as stdout, read(errors) as stderr:
+            async with fed(_told(task)) as stdin, read(output) as stdout, read(errors) as stderr:
                 status = await self._finished(task, stdin, stdout, stderr, (output, errors))
         except OSError as fault:
             return failed(
@@ -282,6 +284,14 @@ def _kill(started: asyncio.Future[Process]) -> None:
     """End the group of a program for good; nothing to do if it has not come to be."""
     if not started.cancelled() and started.exception() is None:
         _signal(started.result().pid, signal.SIGKILL)
+
+
+def _told(task: Task) -> str:
+    """Return what a program reads: the task's text, then each question of earlier runs with its answer."""
+    parts = [
+        f"[question]\n{said.question}\n\n[answer]\n{said.answer}" for said in task.dialogue if said.answer
+    ]
+    return "\n\n".join([task.description, *parts])
 
 
 def _reason(fault: OSError) -> str:

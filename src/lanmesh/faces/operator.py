@@ -65,6 +65,8 @@ class Operator:
             Route("GET", "/op/tasks/{task}/events", self.events),
             Route("POST", "/op/tasks/{task}/approve", self.approve),
             Route("POST", "/op/tasks/{task}/deny", self.deny),
+            Route("POST", "/op/tasks/{task}/ask", self.ask),
+            Route("POST", "/op/tasks/{task}/answer", self.answer),
             Route("POST", "/op/tasks/{task}/cancel", self.cancel),
             Route("PUT", "/op/accept", self.accept),
         ]
@@ -184,6 +186,19 @@ class Operator:
     async def deny(self, request: Request) -> Response:
         """End a waiting task."""
         return self._task((await self._node.tasks.deny(request.path_params["task"])).local_id)
+
+    @shaped(Shape(takes=views.Words, gives=views.TaskView))
+    async def ask(self, request: Request) -> Response:
+        """Have the run of a task here ask its asker."""
+        asked = await _asked(request, views.Words)
+        return self._task((await self._node.tasks.ask(request.path_params["task"], asked.text)).local_id)
+
+    @shaped(Shape(takes=views.Words, gives=views.TaskView, status=(202,)))
+    async def answer(self, request: Request) -> Response:
+        """Answer what a task that a peer was asked for has asked."""
+        asked = await _asked(request, views.Words)
+        task = await self._node.tasks.answer(request.path_params["task"], asked.text)
+        return self._task(task.local_id, 202)
 
     @shaped(Shape(gives=views.TaskView, status=(200, 202)))
     async def cancel(self, request: Request) -> Response:

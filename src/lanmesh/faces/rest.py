@@ -12,11 +12,12 @@ from lanmesh.engine.watching import News
 from lanmesh.errors import InvalidRequest, NotAuthenticated
 from lanmesh.faces.description import Description, shaped
 from lanmesh.faces.http import LAST_EVENT_ID, EventStream, Route, bearer, body_of, json, wait_of, whole_number
-from lanmesh.model.envelope import PROTOCOL_VERSION, Cancel, Envelope, EnvelopeType, TaskRequest
+from lanmesh.model.envelope import PROTOCOL_VERSION, Answer, Cancel, Envelope, EnvelopeType, TaskRequest
 from lanmesh.model.history import PROGRESS, Event
 from lanmesh.model.task import FINAL, TaskState
 from lanmesh.protocol import codec, profiles, sse
 from lanmesh.protocol.codec import Happening, Health, ReportBody, Stored, Whoami
+from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.openapi import Shape
 
 _NOTHING = {b"", b"{}"}
@@ -41,6 +42,7 @@ class Rest:
             Route("POST", "/lan/result", self.result),
             Route("GET", "/lan/task/{id}", self.report),
             Route("GET", "/lan/task/{id}/events", self.events),
+            Route("POST", "/lan/task/{id}/answer", self.answer),
             Route("POST", "/lan/task/{id}/cancel", self.cancel),
         ]
         title = "OpenClaw LAN Mesh: the mesh port"
@@ -88,7 +90,7 @@ class Rest:
     async def result(self, request: Request) -> Response:
         """Take what its doer says of a task that this node asked for."""
         caller, envelope, digest = await self._envelope(
-            request, EnvelopeType.RESULT, EnvelopeType.CANCEL_RESULT
+            request, EnvelopeType.RESULT, EnvelopeType.QUESTION, EnvelopeType.CANCEL_RESULT
         )
         return json(
             codec.encode_report(await self._node.arrivals.receive_result(caller, envelope, digest)), 202
@@ -128,6 +130,19 @@ class Rest:
                     report = codec.encode_report(some.end.report())
                     frames += sse.encode(sse.Frame("end", report, some.end.version))
                 yield frames or sse.KEEP_ALIVE
+
+    @shaped(Shape(envelope=EnvelopeType.ANSWER, gives=ReportBody, status=(202,)))
+    async def answer(self, request: Request) -> Response:
+        """Take the answer to what a task of the caller's has asked."""
+        caller, name, body = self._caller(request), request.path_params["id"], await body_of(request)
+        said = parse(body)
+        if isinstance(said, dict) and "payload" not in said:
+            text = convert(said, codec.SaidToTask).text
+            return json(codec.encode_report(await self._node.arrivals.answer_named(caller, name, text)), 202)
+        envelope, digest = _of_type(request, body, EnvelopeType.ANSWER)
+        if isinstance(envelope.payload, Answer) and envelope.payload.task_id != name:
+            raise InvalidRequest("payload.taskId is not the task of the address")
+        return json(codec.encode_report(await self._node.arrivals.answer(caller, envelope, digest)), 202)
 
     @shaped(Shape(envelope=EnvelopeType.CANCEL, gives=ReportBody, status=(200, 202)))
     async def cancel(self, request: Request) -> Response:

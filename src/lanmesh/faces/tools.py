@@ -70,14 +70,16 @@ class _Delegate(_Args, kw_only=True):
 
 class _Task(_Args, kw_only=True):
     task: str
-    action: Annotated[str, Meta(pattern="^(status|wait|cancel)$")] = "status"
+    action: Annotated[str, Meta(pattern="^(status|wait|answer|cancel)$")] = "status"
     wait_seconds: Annotated[float, Meta(ge=0)] = _HOLD_S
+    answer: str = ""
     version: Annotated[int, Meta(ge=0)] | None = None
     """What the caller has seen of the task; the plugin says it, so that it misses nothing."""
 
 
 class _Reply(_Args, kw_only=True):
-    result: str
+    result: str | None = None
+    question: str | None = None
 
 
 class Answer(msgspec.Struct, kw_only=True):
@@ -87,7 +89,7 @@ class Answer(msgspec.Struct, kw_only=True):
     task: str | None = None
     """The task that it is about."""
     open: bool = False
-    """Whether that task is not finished yet, so that asking again may tell more."""
+    """Whether that task goes on by itself, so that asking again may tell more."""
     version: int | None = None
     """Of that task, as it is told here."""
     terminate: bool = False
@@ -131,6 +133,7 @@ class Tools:
         if answer.task is not None and not answer.open and not await request.is_disconnected():
             # Only what somebody hears counts as read: an abort may have come while the call was held.
             await self._node.tasks.mark_read(LocalId(answer.task))
+            await self._node.tasks.mark_asked(self._node.tasks.find(answer.task).task)
         return json(msgspec.json.encode(answer))
 
     async def peers(self, _args: _None, _session: str | None) -> Answer:
@@ -164,8 +167,11 @@ class Tools:
         return self._told(task)
 
     async def task(self, args: _Task, session: str | None) -> Answer:
-        """Tell how a task fares; with `wait`, once there is something new; with `cancel`, have it end."""
+        """Tell how a task fares, wait for news, answer its question, or have it end."""
         task = self._node.tasks.find(args.task).task
+        if args.action == "answer":
+            _check_own(task, session)
+            return self._told(await self._node.tasks.answer(task.local_id, args.answer))
         if args.action == "cancel":
             return self._told(await self._canceled(task, session))
         if args.action == "wait":
@@ -176,11 +182,17 @@ class Tools:
         return self._told(task)
 
     async def reply(self, args: _Reply, session: str | None) -> Answer:
-        """Take the outcome of the task that this session does; never of another."""
+        """Take the outcome of the task that this session does, or a question; never of another."""
+        if (args.result is None) == (args.question is None):
+            raise InvalidRequest("give a result, or a question, and not both")
         task = sessions.task_of(session)
         if task is None:
             raise InvalidRequest("this session does no task of a peer, so there is nothing to reply to")
-        done = await self._node.tasks.reply(task, args.result)
+        if args.question is not None:
+            asked = await self._node.tasks.ask(task, args.question)
+            text = f"Asked {one_line(asked.peer)}. End the turn: the answer comes in this session."
+            return Answer(text=text, terminate=True)
+        done = await self._node.tasks.reply(task, args.result or "")
         return Answer(text=f"Replied to {one_line(done.peer)}. The task is done.", terminate=True)
 
     async def _canceled(self, task: Task, session: str | None) -> Task:
@@ -196,6 +208,11 @@ class Tools:
         return task
 
     def _told(self, task: Task) -> Answer:
+        if task.question is not None:
+            asks = fenced(task.question, peer=task.peer, proven=True, what="question")
+            how = 'Answer by lan_task, action "answer"; it waits for that.'
+            text = f"Task {short(task.local_id)} at {task.peer} asks back. {how}\n{asks}"
+            return Answer(text=text, task=task.local_id, version=task.version)
         if not task.final:
             return Answer(text=_progress(task), task=task.local_id, open=True, version=task.version)
         if task.error is not None:
@@ -227,6 +244,12 @@ class Tools:
         facts.append(f"takes tasks: {one_line(str(about.get('acceptMode', '?')))}")
         when = f" (as it was; {one_line(seen.error)})" if seen.error else ""
         return f"- {name}{when}: {'; '.join(facts)}"
+
+
+def _check_own(task: Task, session: str | None) -> None:
+    run = sessions.task_of(session)
+    if run is not None and task.parent != run:
+        raise NotAllowed(f"this session has not asked for task {short(task.local_id)}")
 
 
 def _progress(task: Task) -> str:

@@ -86,7 +86,7 @@ FAILURES = frozenset({DeliveryState.REFUSED, DeliveryState.EXPIRED, DeliveryStat
 
 def patience(kind: EnvelopeType) -> float:
     """Return for how many seconds an envelope of a kind is tried."""
-    of_a_doer = kind in {EnvelopeType.RESULT, EnvelopeType.CANCEL_RESULT}
+    of_a_doer = kind in {EnvelopeType.RESULT, EnvelopeType.QUESTION, EnvelopeType.CANCEL_RESULT}
     return RESULT_TTL_S if of_a_doer else TTL_S
 
 

@@ -1,5 +1,6 @@
 """envelopes: one message, task or result on its way between two nodes"""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,6 +19,8 @@ class EnvelopeType(StrEnum):
     MESSAGE = "message"
     TASK = "task"
     RESULT = "result"
+    QUESTION = "question"
+    ANSWER = "answer"
     CANCEL = "cancel"
     CANCEL_RESULT = "cancel-result"
 
@@ -56,7 +59,35 @@ class CancelResult:
     report: TaskReport
 
 
-Payload = Message | TaskRequest | TaskReport | Cancel | CancelResult
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What the doer of a task asks its asker: a report that holds the question."""
+
+    report: TaskReport
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the asker of a task says to a question of its doer."""
+
+    task_id: WireId
+    """The id of the task's envelope."""
+    text: str
+    attempt: int
+    """Which attempt has asked."""
+
+
+_TYPES: Mapping[type, EnvelopeType] = {
+    Message: EnvelopeType.MESSAGE,
+    TaskRequest: EnvelopeType.TASK,
+    TaskReport: EnvelopeType.RESULT,
+    Question: EnvelopeType.QUESTION,
+    Answer: EnvelopeType.ANSWER,
+    Cancel: EnvelopeType.CANCEL,
+    CancelResult: EnvelopeType.CANCEL_RESULT,
+}
+
+Payload = Message | TaskRequest | TaskReport | Question | Answer | Cancel | CancelResult
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,17 +115,7 @@ class Envelope:
     @property
     def type(self) -> EnvelopeType:
         """What it carries."""
-        match self.payload:
-            case Message():
-                return EnvelopeType.MESSAGE
-            case TaskRequest():
-                return EnvelopeType.TASK
-            case TaskReport():
-                return EnvelopeType.RESULT
-            case Cancel():
-                return EnvelopeType.CANCEL
-            case CancelResult():
-                return EnvelopeType.CANCEL_RESULT
+        return _TYPES[type(self.payload)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

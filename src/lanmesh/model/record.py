@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from lanmesh.errors import IllegalTransition
+from lanmesh.model import dialogue
 from lanmesh.model.ids import short
 from lanmesh.model.task import FINAL, Outcome, Task, TaskReport, TaskState
 
@@ -17,6 +18,12 @@ def unrecalled(task: Task, why: str) -> Task:
     return replace(task, canceling=None, not_stopped=why, version=task.version + 1)
 
 
+def answered(task: Task, answer: str | None) -> Task:
+    """Return the record while an answer is on its way to the doer; `None`: it came to nothing."""
+    said = dialogue.answered(task.dialogue, answer)
+    return replace(task, dialogue=said, version=task.version + 1)
+
+
 def reported(task: Task, report: TaskReport, now: float) -> Task:
     """Return the asker's record with what the doer says of the task.
 
@@ -28,6 +35,9 @@ def reported(task: Task, report: TaskReport, now: float) -> Task:
     if (task.final and not task.assumed) or (not over and report.version <= task.seen_version):
         return task
     answered = over or (report.not_stopped is not None and not report.canceling)
+    said = task.dialogue
+    if report.question is not None:
+        said = dialogue.asked(said, report.attempt, report.question)
     return replace(
         task,
         state=report.state,
@@ -41,6 +51,7 @@ def reported(task: Task, report: TaskReport, now: float) -> Task:
         error=report.error,
         canceling=None if answered else task.canceling,
         not_stopped=report.not_stopped,
+        dialogue=said,
         started_at=report.started_at,
         finished_at=(report.finished_at or now) if over else None,
         assumed=False,

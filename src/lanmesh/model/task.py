@@ -5,7 +5,11 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from lanmesh.errors import IllegalTransition
-from lanmesh.model.ids import SELF, LocalId, Origin, PeerId, WireId, short
+from lanmesh.model import dialogue
+from lanmesh.model.chain import Chain
+from lanmesh.model.claim import Claim
+from lanmesh.model.dialogue import Dialogue
+from lanmesh.model.ids import SELF, LocalId, Origin, WireId, short
 
 DEFAULT_TIMEOUT_S = 600.0
 MAX_TIMEOUT_S = 24 * 3600.0
@@ -20,6 +24,7 @@ class TaskState(StrEnum):
 
     SUBMITTED = "submitted"
     WORKING = "working"
+    INPUT_REQUIRED = "input-required"
     COMPLETED = "completed"
     FAILED = "failed"
     REJECTED = "rejected"
@@ -36,6 +41,8 @@ class TaskEvent(StrEnum):
     COMPLETE = "complete"
     FAIL = "fail"
     REJECT = "reject"
+    ASK = "ask"
+    ANSWER = "answer"
     STOP = "stop"
     GO_ON = "go-on"
     CANCEL = "cancel"
@@ -53,8 +60,14 @@ TRANSITIONS: Mapping[TaskState, Mapping[TaskEvent, TaskState]] = {
         TaskEvent.RUN_AGAIN: TaskState.SUBMITTED,  # interrupted, and marked repeatable
         TaskEvent.COMPLETE: TaskState.COMPLETED,
         TaskEvent.FAIL: TaskState.FAILED,
+        TaskEvent.ASK: TaskState.INPUT_REQUIRED,  # its run has a question, and has ended with it
         TaskEvent.STOP: TaskState.WORKING,  # somebody wants it ended: its run is being stopped
         TaskEvent.GO_ON: TaskState.WORKING,  # and could not be
+        TaskEvent.CANCEL: TaskState.CANCELED,
+    },
+    TaskState.INPUT_REQUIRED: {
+        TaskEvent.ANSWER: TaskState.SUBMITTED,  # the next attempt goes on with the answer
+        TaskEvent.FAIL: TaskState.FAILED,  # nobody answered in time
         TaskEvent.CANCEL: TaskState.CANCELED,
     },
     TaskState.COMPLETED: {},
@@ -147,26 +160,6 @@ def canceled(why: str) -> Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """Who works on a task: one boot of one node, at one attempt. A later claim fences this one."""
-
-    boot: str
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chain:
-    """How a task came about through other tasks."""
-
-    root_id: WireId
-    """The wire id of the task that began the chain; the task's own where nothing led to it."""
-    path: tuple[PeerId, ...] = ()
-    """The nodes that delegated, the latest last."""
-    hops: int = 0
-    """Delegations so far; 0 for a caller that is not a node of the mesh."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TaskReport:
     """What a node says of a task to whoever asked for it."""
 
@@ -186,6 +179,8 @@ class TaskReport:
     """Whether it was asked to end, and has not yet."""
     not_stopped: str | None = None
     """Why it goes on although it was asked to end."""
+    question: str | None = None
+    """What the attempt has asked, and nobody has answered yet."""
     started_at: float | None = None
     finished_at: float | None = None
 
@@ -236,6 +231,8 @@ class Task:
     """Who wants it ended, in words, until it is known whether it has ended; `None` if nobody does."""
     not_stopped: str | None = None
     """Why it goes on although somebody wanted it ended."""
+    dialogue: Dialogue = ()
+    """What its attempts have asked its asker, and the answers."""
     version: int = 1
     seen_version: int = 0
     """At the asker: the version in the doer's latest report."""
@@ -267,6 +264,13 @@ class Task:
         """Whether this node asked for it, rather than does it."""
         return self.origin == SELF
 
+    @property
+    def question(self) -> str | None:
+        """What it waits to be answered; `None` while it does not."""
+        if self.state is not TaskState.INPUT_REQUIRED or not self.dialogue or self.dialogue[-1].answer:
+            return None
+        return self.dialogue[-1].question
+
     def after(self, event: TaskEvent) -> "Task":
         """Return the task as it is after the event.
 
@@ -279,7 +283,7 @@ class Task:
             raise IllegalTransition(
                 f"cannot {event} task {short(self.local_id)}: it is {self.state}"
             ) from None
-        goes_on = event is TaskEvent.ADOPT
+        goes_on = event in {TaskEvent.ADOPT, TaskEvent.STOP, TaskEvent.GO_ON}
         return replace(
             self, state=state, version=self.version + 1, progress=self.progress if goes_on else None
         )
@@ -331,6 +335,17 @@ class Task:
         """Return the task as it waits for its next attempt, after an interrupted one."""
         return replace(self.after(TaskEvent.RUN_AGAIN), boot=None, host_boot=None, started_at=None)
 
+    def asking(self, question: str) -> "Task":
+        """Return the task as it waits for an answer; its claim is given up, and that time does not count."""
+        after = self.after(TaskEvent.ASK)
+        said = dialogue.asked(self.dialogue, self.attempt, question)
+        return replace(after, boot=None, host_boot=None, dialogue=said)
+
+    def answered(self, answer: str) -> "Task":
+        """Return the task as it waits for the attempt that goes on with the answer."""
+        after = self.after(TaskEvent.ANSWER)
+        return replace(after, started_at=None, dialogue=dialogue.answered(self.dialogue, answer))
+
     def stopping(self, who: str) -> "Task":
         """Return the task while its run is being stopped."""
         return replace(self.after(TaskEvent.STOP), canceling=who, not_stopped=None)
@@ -367,6 +382,7 @@ class Task:
             error=self.error,
             canceling=self.canceling is not None,
             not_stopped=self.not_stopped,
+            question=self.question,
             started_at=self.started_at,
             finished_at=self.finished_at,
         )

@@ -16,7 +16,7 @@ from lanmesh.errors import (
     PeerUnreachable,
     TooBusy,
 )
-from lanmesh.model.envelope import Cancel, Envelope, EnvelopeType
+from lanmesh.model.envelope import Answer, Cancel, Envelope, EnvelopeType
 from lanmesh.model.ids import PeerId, WireId
 from lanmesh.model.peer import Peer
 from lanmesh.model.task import TaskReport
@@ -37,6 +37,8 @@ _ROUTES = {
     EnvelopeType.MESSAGE: "/lan/message",
     EnvelopeType.TASK: "/lan/task",
     EnvelopeType.RESULT: "/lan/result",
+    EnvelopeType.QUESTION: "/lan/result",
+    EnvelopeType.ANSWER: "/lan/task/{task}/answer",
     EnvelopeType.CANCEL: "/lan/task/{task}/cancel",
     EnvelopeType.CANCEL_RESULT: "/lan/result",
 }
@@ -71,7 +73,7 @@ class HttpLink:
     async def send(self, peer: PeerId, envelope: Envelope) -> TaskReport | None:
         """Return once the peer has stored the envelope; see the port."""
         route = _ROUTES[envelope.type]
-        if isinstance(envelope.payload, Cancel):
+        if isinstance(envelope.payload, Answer | Cancel):
             route = route.format(task=envelope.payload.task_id)
         body = await self._ask("POST", peer, route, codec.encode_envelope(envelope))
         return None if envelope.type is EnvelopeType.MESSAGE else _report(body)

@@ -57,6 +57,7 @@ class Notices:
         """Each outcome that was told, with the session that was told of it."""
         self._failures: dict[WireId, Delivery] = {}
         self._approvals: dict[LocalId, Task] = {}
+        self._questions: dict[tuple[LocalId, int], tuple[Task, str]] = {}
         self._begun: asyncio.Queue[str] = asyncio.Queue()
 
     async def run(self) -> None:
@@ -69,7 +70,7 @@ class Notices:
     async def _tell_for_ever(self) -> None:
         connection = 0
         with self._events.watch(
-            *map(Change, (Topic.MAIL, Topic.ENDED, Topic.UNDELIVERED, Topic.APPROVAL))
+            *map(Change, (Topic.MAIL, Topic.ENDED, Topic.UNDELIVERED, Topic.APPROVAL, Topic.QUESTION))
         ) as news:
             while True:
                 await self._gateway.connected()
@@ -81,11 +82,13 @@ class Notices:
                     self._outcomes.clear()
                     self._failures.clear()
                     self._approvals.clear()
+                    self._questions.clear()
                 try:
                     await self._tell_messages()
                     await self._tell_outcomes()
                     await self._tell_failures()
                     await self._tell_approvals()
+                    await self._tell_questions()
                 except MeshError as fault:
                     log.info("notice not taken", extra={"why": fault.detail})
                 await heard(self._clock, news, _LOOK_S)
@@ -143,6 +146,16 @@ class Notices:
         await self._gateway.call("wake", {"text": text, "mode": "next-heartbeat"})
         self._approvals.update({task.local_id: task for task in new})
 
+    async def _tell_questions(self) -> None:
+        for task in self._node.tasks.untold_questions():
+            if (task.local_id, task.attempt) in self._questions:
+                continue
+            what = f"task {short(task.local_id)} that you gave to {task.peer} asks back"
+            quote = fenced(_cut(task.question or ""), peer=task.peer, proven=True, what="question")
+            text = f'LAN mesh: {what} (answer by lan_task, action "answer").\n{quote}'
+            told = await self._wake(task.session or "", text)
+            self._questions[task.local_id, task.attempt] = (task, told)
+
     async def _wake(self, session: str, text: str) -> str:
         """Tell a session: the main one sees it in its next turn, another begins a turn for it.
 
@@ -180,6 +193,9 @@ class Notices:
                 shown_tasks, self._approvals = self._approvals, {}
                 for task in shown_tasks.values():
                     await self._node.tasks.mark_told(task)
+            for task, told in list(self._questions.values()):
+                if told == session or (told == _MAIN and is_main(session)):
+                    await self._node.tasks.mark_asked(task)
             for task, told in list(self._outcomes.values()):
                 if told == session or (told == _MAIN and is_main(session)):
                     await self._node.tasks.mark_told(task)

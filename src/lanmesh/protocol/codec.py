@@ -11,12 +11,14 @@ from lanmesh.errors import InvalidRequest, UnknownType, UnsupportedVersion
 from lanmesh.model import ids
 from lanmesh.model.envelope import (
     PROTOCOL_VERSION,
+    Answer,
     Cancel,
     CancelResult,
     Envelope,
     EnvelopeType,
     Message,
     Payload,
+    Question,
     TaskRequest,
 )
 from lanmesh.model.task import (
@@ -109,8 +111,21 @@ class ReportBody(_Sparse, kw_only=True):
     error: _Error | None = None
     canceling: bool = False
     not_stopped: str | None = None
+    question: str | None = None
     started_at: Annotated[int, Meta(ge=0, le=2**53)] | None = None
     finished_at: Annotated[int, Meta(ge=0, le=2**53)] | None = None
+
+
+class _Answer(_Sparse, kw_only=True):
+    task_id: str
+    text: Text
+    attempt: Annotated[int, Meta(ge=1, le=1_000_000)]
+
+
+class SaidToTask(Wire, kw_only=True):
+    """An answer without an envelope: what is said to the task of the address."""
+
+    text: Text
 
 
 class _Cancel(_Sparse, kw_only=True):
@@ -132,6 +147,8 @@ PAYLOADS: Mapping[str, type[Wire]] = {
     EnvelopeType.MESSAGE: _Message,
     EnvelopeType.TASK: _TaskRequest,
     EnvelopeType.RESULT: ReportBody,
+    EnvelopeType.QUESTION: ReportBody,
+    EnvelopeType.ANSWER: _Answer,
     EnvelopeType.CANCEL: _Cancel,
     EnvelopeType.CANCEL_RESULT: ReportBody,
 }
@@ -249,31 +266,42 @@ def decode_report(body: bytes) -> TaskReport:
 
 
 def _payload(kind: str, raw: dict[str, Any]) -> Payload:
+    said: Payload
     match kind:
         case EnvelopeType.MESSAGE:
-            return Message(text=_not_blank(convert(raw, _Message, "payload").text, "payload.text"))
+            said = Message(text=_not_blank(convert(raw, _Message, "payload").text, "payload.text"))
         case EnvelopeType.TASK:
             task = convert(raw, _TaskRequest, "payload")
-            return TaskRequest(
+            said = TaskRequest(
                 description=_not_blank(task.description, "payload.description"),
                 mode=task.mode,
                 timeout_s=task.timeout / 1000,
                 wait_s=min(task.wait_ms / 1000, MAX_WAIT_S) if task.mode is TaskMode.WAIT else 0.0,
             )
         case EnvelopeType.RESULT:
-            report = _task_report(convert(raw, ReportBody, "payload"))
-            if report.state not in FINAL:
-                raise InvalidRequest(f"payload.state is {report.state}: a result tells of an end")
-            return report
-        case EnvelopeType.CANCEL:
-            return Cancel(
-                task_id=_named("payload.taskId", ids.wire_id, convert(raw, _Cancel, "payload").task_id)
+            said = _task_report(convert(raw, ReportBody, "payload"))
+            if said.state not in FINAL:
+                raise InvalidRequest(f"payload.state is {said.state}: a result tells of an end")
+        case EnvelopeType.QUESTION:
+            said = Question(report=_task_report(convert(raw, ReportBody, "payload")))
+            if said.report.state is not TaskState.INPUT_REQUIRED or said.report.question is None:
+                raise InvalidRequest("payload is no question: its state is input-required, with a question")
+        case EnvelopeType.ANSWER:
+            answer = convert(raw, _Answer, "payload")
+            said = Answer(
+                task_id=_named("payload.taskId", ids.wire_id, answer.task_id),
+                text=_not_blank(answer.text, "payload.text"),
+                attempt=answer.attempt,
             )
+        case EnvelopeType.CANCEL:
+            wish = convert(raw, _Cancel, "payload")
+            said = Cancel(task_id=_named("payload.taskId", ids.wire_id, wish.task_id))
         case EnvelopeType.CANCEL_RESULT:
-            return CancelResult(report=_task_report(convert(raw, ReportBody, "payload")))
+            said = CancelResult(report=_task_report(convert(raw, ReportBody, "payload")))
         case _:
             known = ", ".join(EnvelopeType)
             raise UnknownType(f"type is {ids.quoted(kind)}: this node knows {known}")
+    return said
 
 
 def _spelled(payload: Payload) -> _Sparse:
@@ -289,9 +317,11 @@ def _spelled(payload: Payload) -> _Sparse:
             )
         case TaskReport():
             return _report(payload)
+        case Answer():
+            return _Answer(task_id=payload.task_id, text=payload.text, attempt=payload.attempt)
         case Cancel():
             return _Cancel(task_id=payload.task_id)
-        case CancelResult():
+        case Question() | CancelResult():
             return _report(payload.report)
 
 
@@ -323,6 +353,7 @@ def _report(report: TaskReport) -> ReportBody:
         error=None if error is None else _Error(code=error.code, detail=error.detail),
         canceling=report.canceling,
         not_stopped=report.not_stopped,
+        question=report.question,
         started_at=milliseconds(report.started_at),
         finished_at=milliseconds(report.finished_at),
     )
@@ -343,6 +374,7 @@ def _task_report(wire: ReportBody) -> TaskReport:
         error=None if error is None else TaskError(code=error.code, detail=error.detail),
         canceling=wire.canceling,
         not_stopped=wire.not_stopped,
+        question=wire.question,
         started_at=None if wire.started_at is None else wire.started_at / 1000,
         finished_at=None if wire.finished_at is None else wire.finished_at / 1000,
     )

@@ -91,6 +91,8 @@ class TaskView(View, kw_only=True):
     """Who wants it ended, until it is known whether it has."""
     not_stopped: str | None
     """Why it goes on although somebody wanted it ended."""
+    question: str | None
+    """What it waits to be answered."""
     created_at: int | None
     started_at: int | None
     finished_at: int | None
@@ -187,6 +189,12 @@ class DelegateRequest(View, kw_only=True):
     """The local id of the task whose run asks."""
 
 
+class Words(View, kw_only=True):
+    """A question of a run, or the answer to it."""
+
+    text: str
+
+
 class AcceptRequest(View, kw_only=True):
     """The accept mode from now on."""
 
@@ -248,6 +256,7 @@ def task_view(
         assumed=task.assumed,
         canceling=task.canceling,
         not_stopped=task.not_stopped,
+        question=task.question,
         created_at=milliseconds(task.created_at),
         started_at=milliseconds(task.started_at),
         finished_at=milliseconds(task.finished_at),

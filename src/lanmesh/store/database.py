@@ -46,6 +46,7 @@ class Topic(StrEnum):
     TASK = "task"
     RUNNABLE = "runnable"
     STOP = "stop"
+    QUESTION = "question"
     ENDED = "ended"
     APPROVAL = "approval"
     MAIL = "mail"

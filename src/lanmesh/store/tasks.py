@@ -1,20 +1,23 @@
 """tasks on disk, with everything that ever happened to each"""
 
+from collections.abc import Collection
 from typing import Any
 
 from lanmesh.errors import InvalidRequest, TaskNotFound
 from lanmesh.model import ids
+from lanmesh.model.chain import Chain
 from lanmesh.model.history import PROGRESS, Event
 from lanmesh.model.ids import SELF, LocalId, Origin, PeerId, WireId
 from lanmesh.model.profile import TaskCounts
-from lanmesh.model.task import Chain, Task, TaskError, TaskEvent, TaskMode, TaskState, WaitingFor
+from lanmesh.model.task import Task, TaskError, TaskEvent, TaskMode, TaskState, WaitingFor
+from lanmesh.store import questions
 from lanmesh.store.database import Topic, Transaction
 
 _COLUMNS = (
     "local_id, wire_id, origin, peer, description, mode, timeout_s, reply_key, parent, root_id, path, hops, "
     "state, waiting_for, needs_approval, attempt, boot, repeatable, result, truncated, error_code, "
     "error_detail, version, seen_version, created_at, started_at, finished_at, session, read_at, host_boot, "
-    "assumed, canceling, not_stopped"
+    "assumed, canceling, not_stopped, questions"
 )
 _INSERT = f"INSERT INTO tasks ({_COLUMNS}) VALUES ({', '.join('?' * (_COLUMNS.count(',') + 1))})"  # noqa: S608  # constants
 _LATEST_WORDS = "(SELECT text FROM task_progress WHERE task_progress.local_id = tasks.local_id)"
@@ -25,7 +28,7 @@ _SUMMARY = _SELECT.replace(" description,", " substr(description, 1, 500),").rep
 _CHANGING = (
     "state", "waiting_for", "attempt", "boot", "repeatable", "result", "truncated", "error_code",
     "error_detail", "version", "seen_version", "started_at", "finished_at",
-    "host_boot", "assumed", "canceling", "not_stopped",
+    "host_boot", "assumed", "canceling", "not_stopped", "questions",
 )  # fmt: skip
 _UPDATE = (
     f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in _CHANGING)}, settled_at = ? WHERE local_id = ?"  # noqa: S608
@@ -63,6 +66,7 @@ def save(tx: Transaction, task: Task, event: str, at: float, detail: str = "") -
         tx.run("DELETE FROM task_progress WHERE local_id = ?", task.local_id)
     else:
         tx.run("REPLACE INTO task_progress (local_id, text) VALUES (?, ?)", task.local_id, task.progress)
+    questions.save(tx, task.local_id, task.dialogue, at)
     _note(tx, task, event, at, detail)
     if event == PROGRESS:
         _forget_old_words(tx, task.local_id)
@@ -83,7 +87,7 @@ def get(tx: Transaction, local_id: LocalId) -> Task:
     row = tx.row(_SELECT + "WHERE local_id = ?", local_id)
     if row is None:
         raise TaskNotFound(f"no task {ids.quoted(ids.short(local_id))} on this node")
-    return _task(row)
+    return _task(tx, row)
 
 
 def of_origin(tx: Transaction, origin: Origin, identifier: str) -> Task | None:
@@ -91,7 +95,7 @@ def of_origin(tx: Transaction, origin: Origin, identifier: str) -> Task | None:
     row = tx.row(_SELECT + "WHERE origin = ? AND wire_id = ?", origin, identifier) or tx.row(
         _SELECT + "WHERE local_id = ? AND origin = ?", identifier, origin
     )
-    return None if row is None else _task(row)
+    return None if row is None else _task(tx, row)
 
 
 def named(tx: Transaction, name: str) -> Task:
@@ -105,7 +109,7 @@ def named(tx: Transaction, name: str) -> Task:
     """
     row = tx.row(_SELECT + "WHERE local_id = ?", name)
     if row is not None:
-        return _task(row)
+        return _task(tx, row)
     rows: list[tuple[Any, ...]] = []
     if len(name) <= _LONGEST_NAME:
         beginning = name.lower() if len(name) >= _SHORTEST_NAME and name.isalnum() else "\0"
@@ -118,22 +122,28 @@ def named(tx: Transaction, name: str) -> Task:
         raise TaskNotFound(f"no task {ids.quoted(name)} on this node; `lanmesh tasks` lists them")
     if len(rows) > 1:
         raise InvalidRequest(f"{ids.quoted(name)} means more than one task: give the whole id")
-    return _task(rows[0])
+    return _task(tx, rows[0])
 
 
-def next_runnable(tx: Transaction) -> Task | None:
-    """Return the oldest task that only waits to be run; `None` if there is none."""
-    row = tx.row(
-        _SELECT + "WHERE state = ? AND waiting_for IS NULL AND origin <> ? ORDER BY seq LIMIT 1",
-        TaskState.SUBMITTED, SELF,
+def next_runnable(tx: Transaction, besides: Collection[LocalId] = ()) -> Task | None:
+    """Return the oldest task that only waits to be run; `None` if there is none.
+
+    Args:
+        tx: The transaction.
+        besides: Tasks that do not count; a few.
+    """
+    rows = tx.rows(
+        _SELECT + "WHERE state = ? AND waiting_for IS NULL AND origin <> ? ORDER BY seq LIMIT ?",
+        TaskState.SUBMITTED, SELF, len(besides) + 1,
     )  # fmt: skip
-    return None if row is None else _task(row)
+    found = (_task(tx, row) for row in rows)
+    return next((task for task in found if task.local_id not in besides), None)
 
 
 def claimed_by(tx: Transaction, boot: str) -> list[Task]:
     """Return the tasks whose claim one boot of this node holds."""
     rows = tx.rows(_SELECT + "WHERE state = ? AND origin <> ? AND boot = ?", TaskState.WORKING, SELF, boot)
-    return [_task(row) for row in rows]
+    return [_task(tx, row) for row in rows]
 
 
 def claimed_by_others(tx: Transaction, boot: str) -> list[Task]:
@@ -141,12 +151,12 @@ def claimed_by_others(tx: Transaction, boot: str) -> list[Task]:
     rows = tx.rows(
         _SELECT + "WHERE state = ? AND origin <> ? AND boot IS NOT ?", TaskState.WORKING, SELF, boot
     )
-    return [_task(row) for row in rows]
+    return [_task(tx, row) for row in rows]
 
 
 def children(tx: Transaction, parent: LocalId) -> list[Task]:
     """Return the tasks that the run of a task here has asked of peers."""
-    return [_task(row) for row in tx.rows(_SELECT + "WHERE parent = ? AND origin = ?", parent, SELF)]
+    return [_task(tx, row) for row in tx.rows(_SELECT + "WHERE parent = ? AND origin = ?", parent, SELF)]
 
 
 def like(tx: Transaction, session: str, peer: PeerId, description: str) -> Task | None:
@@ -156,7 +166,7 @@ def like(tx: Transaction, session: str, peer: PeerId, description: str) -> Task 
         "AND canceling IS NULL ORDER BY seq DESC LIMIT 1",
         session, peer, description,
     )  # fmt: skip
-    return None if row is None else _task(row)
+    return None if row is None else _task(tx, row)
 
 
 def unread_outcomes(tx: Transaction) -> list[Task]:
@@ -165,12 +175,12 @@ def unread_outcomes(tx: Transaction) -> list[Task]:
         _SELECT + "WHERE session IS NOT NULL AND read_at IS NULL AND told_at IS NULL "
         "AND finished_at IS NOT NULL ORDER BY seq"
     )
-    return [_task(row) for row in rows]
+    return [_task(tx, row) for row in rows]
 
 
 def unsettled(tx: Transaction, peer: PeerId, limit: int, begin: int = 0) -> list[Task]:
     """Return the tasks asked of a peer whose end it has not reported, from a place on, their texts cut."""
-    return [_task(row) for row in tx.rows(UNSETTLED, peer, limit, begin)]
+    return [_task(tx, row) for row in tx.rows(UNSETTLED, peer, limit, begin)]
 
 
 def peers_asked(tx: Transaction) -> list[PeerId]:
@@ -206,7 +216,7 @@ def page(tx: Transaction, limit: int, state: TaskState | None = None) -> list[Ta
         rows = tx.rows(_SUMMARY + "ORDER BY seq DESC LIMIT ?", limit)
     else:
         rows = tx.rows(_SUMMARY + "WHERE state = ? ORDER BY seq DESC LIMIT ?", state, limit)
-    return [_task(row) for row in rows]
+    return [_task(tx, row) for row in rows]
 
 
 def waiting(tx: Transaction) -> int:
@@ -226,7 +236,7 @@ def count_open(tx: Transaction, origin: Origin) -> int:
 def awaiting_approval(tx: Transaction, limit: int, *, untold: bool = False) -> list[Task]:
     """Return the tasks that wait for their owner's word, the oldest first; or those not yet told of."""
     rows = tx.rows(AWAITING, untold, limit)
-    return [_task(row) for row in rows]
+    return [_task(tx, row) for row in rows]
 
 
 def approvals(tx: Transaction) -> int:
@@ -283,7 +293,7 @@ def _note(tx: Transaction, task: Task, event: str, at: float, detail: str) -> No
         task.local_id, task.version, at, event, task.state, detail,
     )  # fmt: skip
     tx.announce(Topic.TASK, task.local_id)
-    if event == TaskEvent.STOP:
+    if event in {TaskEvent.STOP, TaskEvent.CANCEL, TaskEvent.ANSWER}:
         tx.announce(Topic.STOP, task.local_id)
     if task.state is TaskState.SUBMITTED and task.waiting_for is None and not task.asked:
         tx.announce(Topic.RUNNABLE)
@@ -291,6 +301,8 @@ def _note(tx: Transaction, task: Task, event: str, at: float, detail: str) -> No
         tx.announce(Topic.APPROVAL)
     if task.final and task.session is not None:
         tx.announce(Topic.ENDED)
+    if task.state is TaskState.INPUT_REQUIRED:
+        tx.announce(Topic.QUESTION)
 
 
 def _row(task: Task) -> dict[str, Any]:
@@ -328,10 +340,11 @@ def _row(task: Task) -> dict[str, Any]:
         "assumed": int(task.assumed),
         "canceling": task.canceling,
         "not_stopped": task.not_stopped,
+        "questions": len(task.dialogue),
     }
 
 
-def _task(row: tuple[Any, ...]) -> Task:
+def _task(tx: Transaction, row: tuple[Any, ...]) -> Task:
     at = dict(zip((*_COLUMNS.split(", "), "progress"), row, strict=True))
     code = at["error_code"]
     return Task(
@@ -370,4 +383,5 @@ def _task(row: tuple[Any, ...]) -> Task:
         assumed=bool(at["assumed"]),
         canceling=at["canceling"],
         not_stopped=at["not_stopped"],
+        dialogue=questions.of(tx, at["local_id"]) if at["questions"] else (),
     )

@@ -7,8 +7,9 @@ import pytest
 from lanmesh.engine.admission import Limits, chain_of, check_sender, needs_approval, onward
 from lanmesh.engine.callers import Caller
 from lanmesh.errors import ChainRefused, InvalidRequest, NotAllowed, TasksNotAccepted, TooBusy
+from lanmesh.model.chain import Chain
 from lanmesh.model.ids import PeerId, WireId
-from lanmesh.model.task import AcceptMode, Chain
+from lanmesh.model.task import AcceptMode
 from tests.unit.samples import LAPTOP, MESSAGE, PI, SERVER
 
 ANYONE = Caller(peer=None)

@@ -140,7 +140,9 @@ def test_an_unknown_type_is_refused_with_those_that_are_known(kind: str) -> None
 
     assert type(fault) is UnknownType
     assert fault.detail.startswith('type is "')
-    assert fault.detail.endswith('": this node knows message, task, result, cancel, cancel-result')
+    assert fault.detail.endswith(
+        '": this node knows message, task, result, question, answer, cancel, cancel-result'
+    )
     assert len(fault.detail) < 150
 
 

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import msgspec
 
+from lanmesh.model.chain import Chain
 from lanmesh.model.envelope import Mail
 from lanmesh.model.ids import SELF, LocalId, Origin, WireId
 from lanmesh.model.peer import Contact, Peer
-from lanmesh.model.task import Chain, Failure, failed
+from lanmesh.model.task import Failure, failed
 from lanmesh.protocol.views import EventView, delivery_view, message_view, peer_view, task_view
 from tests.unit.samples import DELIVERY, LAPTOP, SERVER, TASK
 
