@@ -193,6 +193,7 @@ class Host:
         if key not in self._begun:
             self._begun.add(key)
             self._turns[key] = self.life.run(perform(task, self._act, self._door))
+            self._turns[key].add_done_callback(_seen)
         return self._turns[key]
 
     def turn(self, task: Task) -> asyncio.Task[Outcome] | None:
@@ -243,6 +244,12 @@ class Guest:
         if turn is not None:
             turn.cancel()
             await asyncio.wait({turn})
+
+
+def _seen(turn: asyncio.Task[Outcome]) -> None:
+    """See how a turn ended, even if its node never asks: it may be down, or have let go."""
+    if not turn.cancelled():
+        turn.exception()
 
 
 async def _end_of(turn: asyncio.Task[Outcome]) -> Outcome:
