@@ -47,6 +47,7 @@ from lanmesh.model.profile import Offers
 from lanmesh.net.head import names_of
 from lanmesh.net.link import HttpLink
 from lanmesh.net.server import Listener, bind
+from lanmesh.place import Place
 from lanmesh.protocol.views import SettingView, StatusView
 from lanmesh.store.database import Database
 from lanmesh.tokens import EnvironmentTokens
@@ -98,11 +99,14 @@ class NoSurroundings:
 class Composition:
     """One node with one set of settings, and the order in which its parts start and stop."""
 
-    def __init__(self, folder: StateFolder, settings: Config, take: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, folder: StateFolder, settings: Config, take: Callable[[bytes], None], place: Place
+    ) -> None:
         """Take settings as they are; new ones that arrive are handed to `take`."""
         self._folder = folder
         self._config = settings
         self._take = take
+        self._place = place
         self._boot = secrets.token_hex(8)
         self._events = Events()
         self._clock = SystemClock()
@@ -227,7 +231,7 @@ class Composition:
             )
         ]
         serving = self._listen(node, group)
-        self._announce()
+        self._announce(node)
         try:
             await stop.wait()
         finally:
@@ -310,7 +314,7 @@ class Composition:
         # Two gateways on one machine: nobody chose these ports, and node.json tells which they are.
         return self._config.gateway is not None and self._config.is_default(key)
 
-    def _announce(self) -> None:
+    def _announce(self, node: Node) -> None:
         addresses = {
             name: dict(zip(("host", "port"), listener.address, strict=True))
             for name, listener in self._listeners.items()
@@ -319,7 +323,7 @@ class Composition:
         write_private(self._folder.node, json.dumps(about) + "\n")
         for name, address in addresses.items():
             log.info("listening", extra={"port": address["port"], "host": address["host"], "face": name})
-        for sentence in self._warnings():
+        for sentence in self._warnings(node):
             log.warning(sentence)
 
     def _status(self, node: Node) -> StatusView:
@@ -346,14 +350,16 @@ class Composition:
             queued=numbers.queued,
             undelivered=numbers.undelivered,
             peers=peer_views(node),
-            warnings=self._warnings(),
+            warnings=self._warnings(node),
         )
 
     def _settings(self) -> list[SettingView]:
         return setting_views(self._config)
 
-    def _warnings(self) -> list[str]:
-        warnings = [*self._config.warnings, *self._tokens.check()]
+    def _warnings(self, node: Node) -> list[str]:
+        warnings = [*self._config.warnings, *self._tokens.check(), *self._place.warnings()]
+        if (trouble := node.trouble) is not None:
+            warnings.append(f"{self._folder.database}: {trouble}")
         if not self._tokens.inbound():
             warnings.append("no peer can call this node: set OPENCLAW_LAN_TOKEN in the .env file")
         if self._config.node.listen not in {config.LOOPBACK, "::1", "localhost"}:
