@@ -27,7 +27,7 @@ _ANSWERED_BY_THE_DOER = {EnvelopeType.TASK, EnvelopeType.ANSWER, EnvelopeType.CA
 """What goes to the doer of a task, whose answer tells how the task stands there."""
 
 
-class _Attempt(Enum):
+class Attempt(Enum):
     """What came of trying to deliver an envelope."""
 
     ANSWERED = auto()
@@ -78,8 +78,8 @@ class Deliveries:
     async def _lane(self, peer: PeerId) -> None:
         failures = 0  # times in a row that all tries failed
         missed = 0  # tries that failed since the peer last answered
-        last = _Attempt.LOST
-        under_way: dict[WireId, asyncio.Task[_Attempt]] = {}
+        last = Attempt.LOST
+        under_way: dict[WireId, asyncio.Task[Attempt]] = {}
         with (
             self._events.watch(Change(Topic.OUTBOX, peer)) as changed,
             self._events.watch(Change(Topic.CONTACT, peer)) as contact,
@@ -90,16 +90,16 @@ class Deliveries:
                     for name, attempt in list(under_way.items()):
                         if attempt.done():
                             came = under_way.pop(name).result()
-                            if came is _Attempt.ANSWERED:
+                            if came is Attempt.ANSWERED:
                                 failures = missed = 0
-                            elif came is not _Attempt.NOT_MADE:
+                            elif came is not Attempt.NOT_MADE:
                                 missed, last = missed + 1, came
                     if missed and not under_way:
                         failures, missed, chance = failures + 1, 0, self._chance.uniform()
                         # Only word from the peer itself cuts this short: new mail for it changes nothing.
                         # Not at once, or two that hear each other's requests and no answers would never rest.
                         await self._clock.sleep(pause(1, chance))
-                        longest_s = LONGEST_S if last is _Attempt.UNREACHABLE else LONGEST_SILENT_S
+                        longest_s = LONGEST_S if last is Attempt.UNREACHABLE else LONGEST_SILENT_S
                         rest_s = pause(failures, chance, longest_s) - pause(1, chance)
                         await heard(self._clock, contact, rest_s)
                     if failures and contact.is_set():
@@ -108,7 +108,7 @@ class Deliveries:
                         await self._record(lambda tx: outbox.hasten(tx, peer, self._clock.now()))
                     now = self._clock.now()
                     # The longer a peer answers nothing, the less is sent; to one that is off, one envelope.
-                    off = failures and last is _Attempt.UNREACHABLE
+                    off = failures and last is Attempt.UNREACHABLE
                     most = 1 if off else IN_FLIGHT - missed
                     batch = [
                         delivery
@@ -136,31 +136,31 @@ class Deliveries:
             # The clock was set back, or had been wrong when that was put off.
             await self._record(lambda tx: outbox.hasten(tx, peer, self._clock.now()))
 
-    async def _try(self, delivery: Delivery) -> _Attempt:
+    async def _try(self, delivery: Delivery) -> Attempt:
         try:
             return await self._attempt(delivery)
         except StorageFailed:
-            return _Attempt.UNREACHABLE  # nothing was sent: what cannot be noted is not done
+            return Attempt.UNREACHABLE  # nothing was sent: what cannot be noted is not done
 
-    async def _attempt(self, delivery: Delivery) -> _Attempt:
+    async def _attempt(self, delivery: Delivery) -> Attempt:
         """Try one delivery once, and record what came of it."""
         now = self._clock.now()
         if now >= delivery.expires_at:
             if await self._database.write(self._expired(delivery)):
                 self._log(logging.WARNING, "envelope given up", delivery)
-            return _Attempt.NOT_MADE
+            return Attempt.NOT_MADE
         sent = await self._database.write(
             lambda tx: _advance(tx, delivery, DeliveryEvent.SEND, now, due_at=now, error=delivery.error)
         )
         if sent is None:
-            return _Attempt.NOT_MADE
+            return Attempt.NOT_MADE
         try:
             report = await self._link.send(sent.peer, replace(sent.envelope, ttl_s=sent.expires_at - now))
         except (PeerUnreachable, TooBusy, AnswerLost) as fault:
             await self._record(self._missed(delivery, sent, fault))
             if isinstance(fault, TooBusy):
-                return _Attempt.ANSWERED
-            return _Attempt.LOST if isinstance(fault, AnswerLost) else _Attempt.UNREACHABLE
+                return Attempt.ANSWERED
+            return Attempt.LOST if isinstance(fault, AnswerLost) else Attempt.UNREACHABLE
         except MeshError as fault:
             await self._record(self._refused(sent, fault))
             self._log(logging.WARNING, "envelope refused", sent, why=fault.code)
@@ -168,11 +168,11 @@ class Deliveries:
             log.exception("attempt broke", extra={"envelope": short(delivery.envelope.id)})
             broken = AnswerLost(f"the attempt broke here: {type(fault).__name__}")
             await self._record(self._missed(delivery, sent, broken))
-            return _Attempt.LOST
+            return Attempt.LOST
         else:
             await self._record(self._acknowledged(sent, report))
             self._log(logging.INFO, "envelope delivered", sent)
-        return _Attempt.ANSWERED
+        return Attempt.ANSWERED
 
     async def _record(self, change: Callable[[Transaction], None]) -> None:
         await self._database.insist(change, self._clock.sleep)
