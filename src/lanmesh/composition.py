@@ -47,7 +47,6 @@ from lanmesh.model.profile import Offers
 from lanmesh.net.head import names_of
 from lanmesh.net.link import HttpLink
 from lanmesh.net.server import Listener, bind
-from lanmesh.place import Place
 from lanmesh.protocol.views import SettingView, StatusView
 from lanmesh.store.database import Database
 from lanmesh.tokens import EnvironmentTokens
@@ -99,14 +98,11 @@ class NoSurroundings:
 class Composition:
     """One node with one set of settings, and the order in which its parts start and stop."""
 
-    def __init__(
-        self, folder: StateFolder, settings: Config, take: Callable[[bytes], None], place: Place
-    ) -> None:
+    def __init__(self, folder: StateFolder, settings: Config, take: Callable[[bytes], None]) -> None:
         """Take settings as they are; new ones that arrive are handed to `take`."""
         self._folder = folder
         self._config = settings
         self._take = take
-        self._place = place
         self._boot = secrets.token_hex(8)
         self._events = Events()
         self._clock = SystemClock()
@@ -231,7 +227,7 @@ class Composition:
             )
         ]
         serving = self._listen(node, group)
-        self._announce(node)
+        self._announce()
         try:
             await stop.wait()
         finally:
@@ -314,7 +310,7 @@ class Composition:
         # Two gateways on one machine: nobody chose these ports, and node.json tells which they are.
         return self._config.gateway is not None and self._config.is_default(key)
 
-    def _announce(self, node: Node) -> None:
+    def _announce(self) -> None:
         addresses = {
             name: dict(zip(("host", "port"), listener.address, strict=True))
             for name, listener in self._listeners.items()
@@ -323,7 +319,7 @@ class Composition:
         write_private(self._folder.node, json.dumps(about) + "\n")
         for name, address in addresses.items():
             log.info("listening", extra={"port": address["port"], "host": address["host"], "face": name})
-        for sentence in self._warnings(node):
+        for sentence in self._warnings():
             log.warning(sentence)
 
     def _status(self, node: Node) -> StatusView:
@@ -350,16 +346,14 @@ class Composition:
             queued=numbers.queued,
             undelivered=numbers.undelivered,
             peers=peer_views(node),
-            warnings=self._warnings(node),
+            warnings=self._warnings(),
         )
 
     def _settings(self) -> list[SettingView]:
         return setting_views(self._config)
 
-    def _warnings(self, node: Node) -> list[str]:
-        warnings = [*self._config.warnings, *self._tokens.check(), *self._place.warnings()]
-        if (trouble := node.trouble) is not None:
-            warnings.append(f"{self._folder.database}: {trouble}")
+    def _warnings(self) -> list[str]:
+        warnings = [*self._config.warnings, *self._tokens.check()]
         if not self._tokens.inbound():
             warnings.append("no peer can call this node: set OPENCLAW_LAN_TOKEN in the .env file")
         if self._config.node.listen not in {config.LOOPBACK, "::1", "localhost"}:

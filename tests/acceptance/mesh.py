@@ -21,15 +21,9 @@ class Mesh:
         self._nodes.append(node)
         return node
 
-    def of(
-        self, *, reached_by: Mapping[str, int] | None = None, **nodes: Mapping[str, Any]
-    ) -> tuple[NodeProcess, ...]:
-        """Lay out nodes by name, each with its keys under `node`, and all as peers of each other.
-
-        Where `reached_by` names a port, peers dial that instead of the node's own.
-        """
+    def of(self, **nodes: Mapping[str, Any]) -> tuple[NodeProcess, ...]:
+        """Lay out nodes by name, each with its keys under `node`, and all as peers of each other."""
         ports = {name: free_port() for name in nodes}
-        dialled = {**ports, **(reached_by or {})}
         tokens = {name: new_token() for name in nodes}
         return tuple(
             self.lone(
@@ -37,9 +31,7 @@ class Mesh:
                     "profile": {"id": name},
                     "node": {"port": ports[name], **keys},
                     "peers": {
-                        other: {"host": "127.0.0.1", "port": dialled[other]}
-                        for other in nodes
-                        if other != name
+                        other: {"host": "127.0.0.1", "port": ports[other]} for other in nodes if other != name
                     },
                 },
                 OPENCLAW_LAN_TOKEN=tokens[name],

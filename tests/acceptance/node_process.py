@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -194,13 +194,12 @@ class NodeProcess:
         *arguments: str,
         stdin: int = subprocess.DEVNULL,
         environ: Mapping[str, str] | None = None,
-        under: Sequence[str] = (),
     ) -> "NodeProcess":
-        """Start the process, by another command where one is given; it is not up yet."""
+        """Start the process; it is not up yet."""
         assert self.process is None
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*under, LANMESH, "run", *arguments], env=self.environ(**(environ or {})), cwd=self.home,
+                [LANMESH, "run", *arguments], env=self.environ(**(environ or {})), cwd=self.home,
                 stdin=stdin, stdout=log, stderr=log,
             )  # fmt: skip
         return self

@@ -56,11 +56,6 @@ class Node:
         """Seconds since it started."""
         return self._clock.monotonic() - self._started_at
 
-    @property
-    def trouble(self) -> str | None:
-        """Why nothing can be stored now; `None` while it can."""
-        return self._database.trouble
-
     def identify(self, token: str | None) -> Caller:
         """Return who presents a token, and count that as a request.
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import apsw
 
-from lanmesh.errors import DatabaseDamaged, InvalidConfig, StorageFailed
+from lanmesh.errors import InvalidConfig, StorageFailed
 
 log = logging.getLogger(__name__)
 
@@ -29,14 +29,14 @@ _CHECKPOINT_PAGES = 1000
 """The WAL is copied back from 4 MB on, beside the writer (SQLite's own default is the same)."""
 
 
-_DAMAGED = (apsw.CorruptError, apsw.NotADBError)
 _OF_THE_DISK = (
     apsw.FullError,
     apsw.IOError,
     apsw.ReadOnlyError,
     apsw.CantOpenError,
+    apsw.CorruptError,
+    apsw.NotADBError,
     apsw.BusyError,
-    *_DAMAGED,
 )
 
 
@@ -125,8 +125,7 @@ class Database:
 
         Raises:
             InvalidConfig: The file was made by a newer version of this program.
-            DatabaseDamaged: It is damaged, or no database. It is left as it is.
-            StorageFailed: It cannot be read or written.
+            StorageFailed: It cannot be read or written, or is no database.
         """
         self._in_writer = in_writer
         self._on_commit = on_commit
@@ -134,19 +133,13 @@ class Database:
         self._wake = asyncio.Event()
         self._closing = self._closed = False
         self._wal_pages = 0
-        self.trouble: str | None = None
-        """Why the disk takes nothing now; `None` while it does."""
         try:
             path.touch(mode=0o600)
             path.chmod(0o600)  # before SQLite opens it: the WAL beside it gets the same mode
-            self._connection = _opened(path, vfs)
+            self._connection = _connect(path, vfs)
+            _migrate(self._connection, path)
             self._reader = _connect(path, vfs)
             self._checkpointer = _connect(path, vfs)
-        except _DAMAGED as fault:
-            raise DatabaseDamaged(
-                f"{path} is damaged ({_reason(fault)}) and was left as it is: restore it, or move it away "
-                "together with its -wal and -shm; the next start then begins without its tasks and messages"
-            ) from fault
         except (apsw.Error, OSError) as fault:
             raise StorageFailed(f"{path} cannot be used as the node's database: {_reason(fault)}") from fault
         self._connection.set_wal_hook(self._note_wal)
@@ -216,16 +209,11 @@ class Database:
         try:
             await self._in_writer(lambda: self._write_all(batch, results, changes))
         except Exception as fault:  # noqa: BLE001  # nothing of the batch is kept, and each caller hears why
-            failure = _failure(fault)
-            if failure.detail != self.trouble:  # tried again every few seconds, told once
-                log.error("commit failed", extra={"why": _reason(fault)})  # noqa: TRY400  # a cause, no bug
-            self.trouble = failure.detail
+            log.error("commit failed", extra={"why": _reason(fault)})  # noqa: TRY400  # a cause, no bug
+            failure = StorageFailed()
+            failure.__cause__ = fault
             results = [(False, failure)] * len(batch)
             changes.clear()
-        else:
-            if self.trouble is not None:
-                log.info("the disk takes what is written again")
-            self.trouble = None
         self._on_commit(changes)
         for (_, done), (good, value) in zip(batch, results, strict=True):
             if done.cancelled():
@@ -273,17 +261,9 @@ class Database:
 
 def _told(fault: Exception) -> Exception:
     """Return what a caller is told of a fault: of the disk's, only that it was the disk."""
-    return _failure(fault) if isinstance(fault, _OF_THE_DISK) else fault
-
-
-def _failure(fault: Exception) -> StorageFailed:
-    cause = fault.__context__ if isinstance(fault.__context__, apsw.Error) else fault
-    if isinstance(cause, _DAMAGED):
-        told: StorageFailed = DatabaseDamaged()
-    elif isinstance(cause, apsw.FullError):
-        told = StorageFailed("the node's disk is full, nothing was kept; it goes on once there is room")
-    else:
-        told = StorageFailed()
+    if not isinstance(fault, _OF_THE_DISK):
+        return fault
+    told = StorageFailed()
     told.__cause__ = fault
     return told
 
@@ -291,29 +271,6 @@ def _failure(fault: Exception) -> StorageFailed:
 def _reason(fault: BaseException) -> str:
     # A rollback under a savepoint hides why SQLite rolled back.
     return str(fault.__context__ if isinstance(fault.__context__, apsw.Error) else fault)
-
-
-def _opened(path: Path, vfs: str | None) -> apsw.Connection:
-    """Return a connection to a file that is whole and has the tables of this version.
-
-    A file that is refused keeps what it had, its WAL included.
-    """
-    connection = _connect(path, vfs)
-    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-    try:
-        _check(connection)
-        _migrate(connection, path)
-    except BaseException:
-        connection.close()
-        raise
-    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
-    return connection
-
-
-def _check(connection: apsw.Connection) -> None:
-    found = connection.pragma("quick_check", 1)
-    if found != "ok":
-        raise apsw.CorruptError(" ".join(found.split()))
 
 
 def _connect(path: Path, vfs: str | None) -> apsw.Connection:
