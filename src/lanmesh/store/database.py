@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from enum import StrEnum
 from importlib import resources
 from pathlib import Path
@@ -138,6 +139,7 @@ class Database:
             path.chmod(0o600)  # before SQLite opens it: the WAL beside it gets the same mode
             self._connection = _connect(path, vfs)
             _migrate(self._connection, path)
+            _settle(self._connection)
             self._reader = _connect(path, vfs)
             self._checkpointer = _connect(path, vfs)
         except (apsw.Error, OSError) as fault:
@@ -285,6 +287,15 @@ def _connect(path: Path, vfs: str | None) -> apsw.Connection:
     ):
         connection.pragma(name, value)
     return connection
+
+
+def _settle(connection: apsw.Connection) -> None:
+    """Bring to the disk what an earlier life committed and was killed before it could sync.
+
+    It can be read from now on, and so be acknowledged to whoever repeats it.
+    """
+    with suppress(apsw.FullError):  # raised by the copying: the WAL itself is synced before
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
 
 
 def _migrate(connection: apsw.Connection, path: Path) -> None:
