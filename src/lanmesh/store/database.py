@@ -55,8 +55,6 @@ class Topic(StrEnum):
     UNDELIVERED = "undelivered"
     CONTACT = "contact"
     RETURN = "return"
-    PAIRING = "pairing"
-    DISTRUST = "distrust"
     STOPPING = "stopping"
 
 
