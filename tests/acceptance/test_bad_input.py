@@ -243,7 +243,7 @@ SAID = [
     Bad("a lone surrogate in the text", json.dumps(envelope("@")).replace("@", "\\ud800").encode()),
     # type and version
     field("unknown type", code="unknown-type", type="dance"),
-    field("a type of a later part", code="unknown-type", type="cancel"),
+    field("a type of a later part", code="unknown-type", type="progress"),
     field("type in upper case", code="unknown-type", type="TASK"),
     field("empty type", code="unknown-type", type=""),
     field("type that is a number", type=1),
