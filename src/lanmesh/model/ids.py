@@ -15,6 +15,9 @@ LocalId = NewType("LocalId", str)
 PeerId = NewType("PeerId", str)
 """The name under which a node lists a peer; the peer's own `profile.id`."""
 
+NodeId = NewType("NodeId", str)
+"""A node's Ed25519 public key in lower-case base32, 52 characters. A name is a label; this can be proven."""
+
 Origin = NewType("Origin", str)
 """The proven sender of an envelope; ids are unique within one."""
 
@@ -28,6 +31,7 @@ RESERVED = frozenset({SHARED, SELF, "any"})
 """Names that no node and no peer may bear."""
 
 _WIRE_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
+_NODE_ID = re.compile(r"[a-z2-7]{52}")
 _PEER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -61,6 +65,16 @@ def peer_id(text: str) -> PeerId:
     if text in RESERVED:
         raise InvalidRequest(f'"{text}" has a meaning of its own here: choose another name')
     return PeerId(text)
+
+
+def node_id(public_key: bytes) -> NodeId:
+    """Return the id of the node that has an Ed25519 key."""
+    return NodeId(base64.b32encode(public_key).decode().rstrip("=").lower())
+
+
+def is_node_id(text: str) -> bool:
+    """Return whether a text looks like the id of a node, which no name may."""
+    return _NODE_ID.fullmatch(text) is not None
 
 
 def local_id(entropy: bytes) -> LocalId:
