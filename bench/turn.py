@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from lanmesh.composition import SystemClock, SystemRandom
+from lanmesh.machine import SystemClock, SystemRandom
 from lanmesh.model.chain import Chain
 from lanmesh.model.ids import LocalId, Origin, WireId
 from lanmesh.model.task import Task

@@ -6,10 +6,12 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum, auto
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
 import apsw
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lanmesh.engine.admission import Limits
 from lanmesh.engine.approvals import Approvals
@@ -22,10 +24,12 @@ from lanmesh.engine.events import Events
 from lanmesh.engine.mail import Mailroom
 from lanmesh.engine.node import Node
 from lanmesh.engine.outcomes import Outcomes
+from lanmesh.engine.pairing import Pairings
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Clock, Executor, Interrupted, Progress, Random
 from lanmesh.engine.pull import Pull
 from lanmesh.engine.questions import Questions
+from lanmesh.engine.roster import Roster
 from lanmesh.engine.runner import Runner
 from lanmesh.engine.tasks import Tasks
 from lanmesh.engine.watching import Watching
@@ -33,7 +37,7 @@ from lanmesh.errors import AnswerLost, MeshError, NotAuthenticated, PeerUnreacha
 from lanmesh.model.delivery import Delivery, DeliveryState
 from lanmesh.model.envelope import Cancel, Envelope, EnvelopeType, Message, TaskRequest
 from lanmesh.model.ids import LocalId, PeerId, WireId
-from lanmesh.model.peer import Peer
+from lanmesh.model.peer import DEFAULT_PORT, Pairing, Peer
 from lanmesh.model.profile import Hardware, Identity, MachineLoad, Offers
 from lanmesh.model.task import (
     AcceptMode,
@@ -45,8 +49,8 @@ from lanmesh.model.task import (
     TaskState,
     failed,
 )
-from lanmesh.protocol import codec, problems, profiles
-from lanmesh.store.database import Database
+from lanmesh.protocol import certificates, codec, problems, profiles
+from lanmesh.store.database import Change, Database
 
 T = TypeVar("T")
 
@@ -384,7 +388,8 @@ class MemoryLink:
         if node is None or not node.running or fault is Fault.DOWN:
             raise PeerUnreachable(f"{peer} is down")
         try:
-            answer = await question(node, node.node.identify(self._tokens.outbound(peer)))
+            caller = await node.node.identify(self._tokens.outbound(peer))
+            answer = await question(node, caller)
         except NotAuthenticated as refusal:
             raise PeerUnreachable(f"{peer} does not know our token") from refusal
         except MeshError as refusal:
@@ -397,6 +402,70 @@ class MemoryLink:
         if fault is Fault.LOSE_ANSWER:
             raise AnswerLost(f"{peer} did not answer")
         return answer
+
+
+class MemoryStrangers:
+    """The way to nodes of the same test that are no peers yet. Implements the port `Strangers`.
+
+    A node is reached at the host `<name>.lan`, on any port. Somebody in between is a node whose
+    certificate is shown in place of the one that was dialled.
+    """
+
+    def __init__(self, own: "NodeUnderTest", nodes: Mapping[str, "NodeUnderTest"]) -> None:
+        self.faults: dict[str, Fault] = {}
+        """What is wrong with a path, as `/lan/pair/finish`; `LOSE_ANSWER` once, the others for ever."""
+        self.between: NodeUnderTest | None = None
+        """Who terminates the connection instead, and hands on what is said."""
+        self.said: list[tuple[str, bytes]] = []
+        """Every body that went out, and its path."""
+        self.before: Callable[[str], None] = lambda _: None
+        """Is told the path of each request before it is sent."""
+        self._own = own
+        self._nodes = nodes
+
+    async def meet(self, host: str, port: int) -> bytes:
+        node = self._at(host)
+        return (self.between or node).certificate
+
+    async def ask(self, host: str, port: int, certificate: bytes, path: str, body: bytes) -> bytes:
+        self.said.append((path, body))
+        self.before(path)
+        node, fault = self._at(host), self.faults.get(path)
+        if fault is Fault.LOSE_REQUEST:
+            raise AnswerLost(f"{host} did not answer")
+        if (self.between or node).certificate != certificate:
+            raise PeerUnreachable(f"{host} shows another key")
+        try:
+            if path == "/lan/pair/start":
+                answer = node.node.pairing.start(body)
+            else:
+                answer = await node.node.pairing.finish(body, f"{self._own.name}.lan")
+        except MeshError as refusal:
+            raise problems.decode(403, problems.encode(refusal)) from None
+        if fault is Fault.LOSE_ANSWER:
+            del self.faults[path]
+            raise AnswerLost(f"{host} did not answer")
+        return answer
+
+    async def standing(self, pairing: Pairing) -> str:
+        self.before("/lan/whoami")
+        node, fault = self._at(pairing.host), self.faults.get("/lan/whoami")
+        if fault is Fault.LOSE_REQUEST:
+            raise AnswerLost(f"{pairing.host} did not answer")
+        try:
+            await node.node.identify(pairing.token, self._own.node_id)
+        except NotAuthenticated:
+            return "not_paired"
+        if fault is Fault.LOSE_ANSWER:
+            self.faults.pop("/lan/whoami", None)
+            raise AnswerLost(f"{pairing.host} did not answer")
+        return "paired"
+
+    def _at(self, host: str) -> "NodeUnderTest":
+        node = self._nodes.get(host.removesuffix(".lan"))
+        if node is None or not node.running:
+            raise PeerUnreachable(f"{host} is down")
+        return node
 
 
 class InlineWriter:
@@ -478,6 +547,10 @@ class NodeUnderTest:
         outbound = {peer: f"{name}@{peer}" for peer in self.peers}
         self.tokens = FakeTokens({f"shared@{name}": None, **inbound}, outbound)
         self.link = MemoryLink(self.tokens, mesh.nodes)
+        key = Ed25519PrivateKey.from_private_bytes(sha256(name.encode()).digest())
+        self.certificate = certificates.make(key)
+        self.node_id = certificates.read(self.certificate)
+        self.strangers = MemoryStrangers(self, mesh.nodes)
         self.path = mesh.folder / f"{name}.db"
         self.running = False
         self._boots = 0
@@ -488,7 +561,7 @@ class NodeUnderTest:
         self.boot = f"{self.name}-boot-{self._boots}"
         self.writer = InlineWriter()
         self.events = Events()
-        self.database = Database(self.path, in_writer=self.writer, on_commit=self.events.publish)
+        self.database = Database(self.path, in_writer=self.writer, on_commit=self._committed)
         self.node, self.runner, self._deliveries, self._others = self._compose()
         self._stopping = asyncio.Event()
         ready = asyncio.Event()
@@ -585,13 +658,18 @@ class NodeUnderTest:
         """Return the tasks that this node was asked to do, the newest first."""
         return [task for task in self.node.tasks.page(1000) if not task.asked]
 
+    def _committed(self, changes: Iterable[Change]) -> None:
+        self.roster.note(changes)
+        self.events.publish(changes)
+
     async def _live(self, ready: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             writing = group.create_task(self.database.serve())
             await self.node.peers.configure(self.accept_mode)
             await self._deliveries.recover()
             self._working = [
-                group.create_task(part.run()) for part in (self.runner, self._deliveries, *self._others)
+                group.create_task(part.run())
+                for part in (self.runner, self._deliveries, self.node.pairing, *self._others)
             ]
             ready.set()
             await self._stopping.wait()
@@ -604,8 +682,17 @@ class NodeUnderTest:
         self.database.release()
 
     def _compose(self) -> tuple[Node, Runner, Deliveries, list[Pull | Approvals | Questions]]:
+        self.roster = Roster(
+            database=self.database,
+            clock=self.clock,
+            tokens=self.tokens,
+            configured=self.peers,
+            with_own_token=frozenset(self.peers if self.proven else ()),
+            me=self.name,
+            node_id=self.node_id,
+        )
         envelopes = Envelopes(self.name, self.clock, self.chance)
-        outcomes = Outcomes(envelopes, self.peers, self.clock)
+        outcomes = Outcomes(envelopes, self.roster, self.clock)
         cancels = Cancels(envelopes, outcomes, self.clock)
         questions = Questions(
             database=self.database,
@@ -620,10 +707,8 @@ class NodeUnderTest:
             link=self.link,
             machine=FakeMachine(),
             surroundings=self.surroundings,
-            tokens=self.tokens,
+            roster=self.roster,
             identity=Identity(id=self.name, name=f"The node {self.name}"),
-            configured=self.peers,
-            with_own_token=frozenset(self.peers if self.proven else ()),
             version="0.0.0",
             limits=self.limits,
         )
@@ -664,7 +749,17 @@ class NodeUnderTest:
             arrivals=arrivals,
             mail=mail,
             peers=peers,
-            tokens=self.tokens,
+            pairing=Pairings(
+                database=self.database,
+                events=self.events,
+                clock=self.clock,
+                chance=self.chance,
+                roster=self.roster,
+                strangers=self.strangers,
+                certificate=self.certificate,
+                port=DEFAULT_PORT,
+            ),
+            roster=self.roster,
             clock=self.clock,
             database=self.database,
             version="0.0.0",

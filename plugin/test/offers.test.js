@@ -31,7 +31,7 @@ test("the file is small, has no import statement, and its names agree", async ()
 test("seven commands and six tools are registered, each declared for every profile", async (t) => {
   const { api } = await world(t);
   assert.deepEqual(Object.keys(api.commands).sort(),
-    ["lan-accept", "lan-approve", "lan-deny", "lan-inbox", "lan-send", "lan-status", "lan-tasks"]);
+    ["lan-accept", "lan-approve", "lan-deny", "lan-inbox", "lan-pair", "lan-send", "lan-status", "lan-tasks"]);
   assert.deepEqual(Object.keys(api.tools).sort(), [...manifest.contracts.tools].sort());
   for (const name of manifest.contracts.tools) {
     assert.deepEqual(manifest.toolMetadata[name].profiles, ["minimal", "coding", "messaging", "full"]);
@@ -72,12 +72,12 @@ test("a command hands over its arguments and session and shows the text", async 
 
 test("only an authorized sender changes what is accepted", async (t) => {
   const { api, node } = await world(t, () => [200, { text: "done" }]);
-  for (const name of ["lan-accept", "lan-approve", "lan-deny"]) {
+  for (const name of ["lan-accept", "lan-approve", "lan-deny", "lan-pair"]) {
     const { text } = await api.commands[name].handler({ args: "auto", isAuthorizedSender: false });
     assert.match(text, /authorized/);
     assert.equal((await api.commands[name].handler({ args: "auto", isAuthorizedSender: true })).text, "done");
   }
-  assert.equal(node.seen.length, 3);
+  assert.equal(node.seen.length, 4);
   assert.equal((await api.commands["lan-status"].handler({ isAuthorizedSender: false })).text, "done");
 });
 

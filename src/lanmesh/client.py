@@ -20,7 +20,10 @@ from lanmesh.protocol.views import (
     DelegateRequest,
     DeliveryView,
     EventView,
+    InvitationView,
     MessageView,
+    PairingView,
+    PairRequest,
     PeerProfileView,
     PeerView,
     ReadRequest,
@@ -28,6 +31,7 @@ from lanmesh.protocol.views import (
     SettingView,
     StatusView,
     TaskView,
+    UpgradeRequest,
     Words,
 )
 
@@ -214,6 +218,32 @@ class Client:
         """Decide what is done with tasks that arrive, of all or of one peer; return what is done then."""
         asked = AcceptRequest(mode=mode, peer=peer)
         return (await self._call("PUT", "/op/accept", AcceptRequest, asked)).mode
+
+    async def invite(self) -> InvitationView:
+        """Show a new code, which can be typed on another node for two minutes."""
+        return await self._call("POST", "/op/pairing", InvitationView)
+
+    async def expected(self, *, wait_s: float) -> InvitationView:
+        """Return what has come of the code, once somebody has used it, or after `wait_s` as it is."""
+        return await self._get(f"/op/pairing?wait={min(wait_s, LONGEST_WAIT_S):g}", InvitationView)
+
+    async def pair(self, code: str, host: str, port: int) -> PairingView:
+        """Pair with the node at an address that shows a code."""
+        asked = PairRequest(code=code, host=host, port=port)
+        return await self._call("POST", "/op/pairing/dial", PairingView, asked)
+
+    async def upgrade(self, peer: str, host: str | None = None, port: int | None = None) -> PairingView:
+        """Pair with a peer by the tokens that both have for each other; of a paired one, renew them."""
+        asked = UpgradeRequest(host=host, port=port)
+        return await self._call("POST", f"/op/peers/{_segment(peer)}/upgrade", PairingView, asked)
+
+    async def unpair(self, peer: str) -> None:
+        """Forget what a peer has proven, and close its connections."""
+        await self._request("POST", f"/op/peers/{_segment(peer)}/unpair", None)
+
+    async def block(self, peer: str) -> None:
+        """Let a paired node be no peer any more, until it is unpaired."""
+        await self._request("POST", f"/op/peers/{_segment(peer)}/block", None)
 
     async def _get(self, path: str, kind: type[T]) -> T:
         return await self._call("GET", path, kind)

@@ -6,8 +6,7 @@ import logging
 import os
 import secrets
 import socket
-import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor as Pool
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
@@ -25,11 +24,13 @@ from lanmesh.engine.events import Events
 from lanmesh.engine.mail import Mailroom
 from lanmesh.engine.node import Node
 from lanmesh.engine.outcomes import Outcomes
+from lanmesh.engine.pairing import Pairings
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Executor, Surroundings
 from lanmesh.engine.pull import Pull
 from lanmesh.engine.questions import Questions
 from lanmesh.engine.retention import Keep, Retention
+from lanmesh.engine.roster import Roster
 from lanmesh.engine.runner import Runner
 from lanmesh.engine.tasks import Tasks
 from lanmesh.engine.watching import Watching
@@ -39,16 +40,22 @@ from lanmesh.faces.commands import Commands
 from lanmesh.faces.description import Description
 from lanmesh.faces.http import application, guarded
 from lanmesh.faces.operator import Operator, peer_views
+from lanmesh.faces.pairing import Pairing
 from lanmesh.faces.rest import Rest
 from lanmesh.faces.tools import Tools
 from lanmesh.locations import StateFolder, dotenv, write_private
-from lanmesh.machine import LocalMachine
+from lanmesh.machine import LocalMachine, SystemClock, SystemRandom
+from lanmesh.model.ids import NodeId
+from lanmesh.model.peer import PairingState, Wire
 from lanmesh.model.profile import Offers
+from lanmesh.net.calls import Calls
 from lanmesh.net.head import names_of
+from lanmesh.net.identity import NodeIdentity
 from lanmesh.net.link import HttpLink
 from lanmesh.net.server import Listener, bind
+from lanmesh.net.strangers import TlsStrangers
 from lanmesh.protocol.views import SettingView, StatusView
-from lanmesh.store.database import Database
+from lanmesh.store.database import Change, Database, Topic
 from lanmesh.tokens import EnvironmentTokens
 
 log = logging.getLogger(__name__)
@@ -57,34 +64,6 @@ T = TypeVar("T")
 
 FORWARDING = "x-lanmesh-forwarding"
 """Header that opens `/lan/*` on the operator port to the gateway's plugin."""
-
-
-class SystemClock:
-    """The time of this machine. Implements the port `Clock`."""
-
-    def now(self) -> float:
-        """Return seconds since the Unix epoch."""
-        return time.time()
-
-    def monotonic(self) -> float:
-        """Return seconds since some moment."""
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        """Return after some seconds."""
-        await asyncio.sleep(max(0.0, seconds))
-
-
-class SystemRandom:
-    """The chance of this machine. Implements the port `Random`."""
-
-    def bytes(self, count: int) -> bytes:
-        """Return bytes that nobody can guess."""
-        return secrets.token_bytes(count)
-
-    def uniform(self) -> float:
-        """Return a number from 0 up to 1."""
-        return secrets.randbelow(1 << 53) / (1 << 53)
 
 
 class NoSurroundings:
@@ -108,7 +87,6 @@ class Composition:
         self._clock = SystemClock()
         self._chance = SystemRandom()
         self._tokens = EnvironmentTokens(dotenv(os.environ), os.environ, settings.peer_tokens)
-        self._link = HttpLink(settings.peers, self._tokens)
         self._token = ""
         self._sockets: dict[str, socket.socket] = {}
         self._listeners: dict[str, Listener] = {}
@@ -116,6 +94,7 @@ class Composition:
     async def serve(self, stop: asyncio.Event) -> None:
         """Be the node until `stop` is set."""
         self._token = _operator_token(self._folder.operator_token)
+        self._identity = NodeIdentity.kept_in(self._folder.identity)
         self._sockets = self._bound()  # before any task is begun, which a port in use would interrupt
         async with AsyncExitStack() as parts:
             writer = parts.enter_context(ThreadPoolExecutor(1, "writer"))
@@ -123,10 +102,21 @@ class Composition:
             database = Database(
                 self._folder.database,
                 in_writer=lambda work: _in_pool(writer, work),
-                on_commit=self._events.publish,
+                on_commit=self._committed,
             )
             parts.callback(database.release)
-            await parts.enter_async_context(self._link)
+            self._roster = Roster(
+                database=database,
+                clock=self._clock,
+                tokens=self._tokens,
+                configured=self._config.peers,
+                with_own_token=frozenset(
+                    peer for peer, tokens in self._config.peer_tokens.items() if tokens.inbound_token_env_var
+                ),
+                me=self._config.identity.id,
+                node_id=self._identity.node_id,
+            )
+            self._calls = await parts.enter_async_context(Calls())
             # The writer outlives all that writes: even what ends by a fault can settle its claims.
             async with asyncio.TaskGroup() as foundation:
                 foundation.create_task(database.serve())
@@ -140,11 +130,25 @@ class Composition:
                     tidying.cancel()
                     database.close()
 
+    def _committed(self, changes: Iterable[Change]) -> None:
+        """Let the ports and all who wait know what is different, before the caller goes on."""
+        self._roster.note(changes)
+        mesh = self._listeners.get("mesh")
+        for topic, key in changes:
+            if mesh is not None and topic is Topic.DISTRUST:
+                mesh.drop(NodeId(key))
+            if mesh is not None and topic is Topic.PAIRING:
+                for pairing in self._roster.pairings(PairingState.PENDING, PairingState.PAIRED):
+                    mesh.trust(pairing.certificate)
+        self._events.publish(changes)
+
     async def _live(self, database: Database, stop: asyncio.Event, group: asyncio.TaskGroup) -> None:
         settings, clock, chance = self._config, self._clock, self._chance
         executor, surroundings, beside = self._beside()
+        roster = self._roster
+        link = HttpLink(roster, roster, calls=self._calls, identity=self._identity, pin=roster.pin)
         envelopes = Envelopes(settings.identity.id, clock, chance)
-        outcomes = Outcomes(envelopes, settings.peers, clock)
+        outcomes = Outcomes(envelopes, roster, clock)
         cancels = Cancels(envelopes, outcomes, clock)
         questions = Questions(
             database=database, events=self._events, clock=clock, envelopes=envelopes, outcomes=outcomes
@@ -152,20 +156,16 @@ class Composition:
         peers = Peers(
             database=database,
             clock=clock,
-            link=self._link,
+            link=link,
             machine=LocalMachine(),
             surroundings=surroundings,
-            tokens=self._tokens,
+            roster=roster,
             identity=settings.identity,
-            configured=settings.peers,
-            with_own_token=frozenset(
-                peer for peer, tokens in settings.peer_tokens.items() if tokens.inbound_token_env_var
-            ),
             version=__version__,
             limits=settings.limits,
         )
         watching = Watching(database=database, events=self._events, clock=clock)
-        pull = Pull(database=database, events=self._events, clock=clock, chance=chance, link=self._link)
+        pull = Pull(database=database, events=self._events, clock=clock, chance=chance, link=link)
         node = Node(
             tasks=Tasks(
                 database=database,
@@ -190,7 +190,17 @@ class Composition:
             ),
             mail=Mailroom(database=database, events=self._events, clock=clock, chance=chance, peers=peers),
             peers=peers,
-            tokens=self._tokens,
+            pairing=Pairings(
+                database=database,
+                events=self._events,
+                clock=clock,
+                chance=chance,
+                roster=roster,
+                strangers=TlsStrangers(self._calls, self._identity),
+                certificate=self._identity.certificate,
+                port=self._sockets["mesh"].getsockname()[1],
+            ),
+            roster=roster,
             clock=clock,
             database=database,
             version=__version__,
@@ -204,9 +214,7 @@ class Composition:
             boot=self._boot,
             concurrency=settings.limits.concurrency,
         )
-        deliveries = Deliveries(
-            database=database, events=self._events, clock=clock, chance=chance, link=self._link
-        )
+        deliveries = Deliveries(database=database, events=self._events, clock=clock, chance=chance, link=link)
         approvals = Approvals(
             database=database, events=self._events, clock=clock, outcomes=outcomes, me=settings.identity.id
         )
@@ -227,6 +235,7 @@ class Composition:
             )
         ]
         serving = self._listen(node, group)
+        working.append(group.create_task(node.pairing.run()))
         self._announce()
         try:
             await stop.wait()
@@ -290,6 +299,7 @@ class Composition:
         rest = Rest(node).routes()
         local = [
             *Operator(node, lambda: self._status(node), self._settings, self._take).routes(),
+            *Pairing(node, lambda: self._listeners["mesh"].address).routes(),
             *Tools(node).routes(),
             *Commands(node).routes(),
         ]
@@ -301,8 +311,11 @@ class Composition:
         }
         keys = self._config.node
         names = names_of(socket.gethostname(), self._config.identity.id, keys.listen, *keys.hosts)
+        known = self._roster.pairings(PairingState.PENDING, PairingState.PAIRED)
+        tls = {"mesh": self._identity.serving([pairing.certificate for pairing in known])}
         self._listeners = {
-            name: Listener(app, self._sockets[name], names=names) for name, app in apps.items()
+            name: Listener(app, self._sockets[name], names=names, tls=tls.get(name))
+            for name, app in apps.items()
         }
         return [group.create_task(listener.serve()) for listener in self._listeners.values()]
 
@@ -328,6 +341,7 @@ class Composition:
         keys = self._config.node
         return StatusView(
             id=node.peers.me,
+            node_id=node.node_id,
             name=self._config.identity.name,
             version=__version__,
             uptime=round(node.uptime_s, 1),
@@ -354,10 +368,17 @@ class Composition:
 
     def _warnings(self) -> list[str]:
         warnings = [*self._config.warnings, *self._tokens.check()]
-        if not self._tokens.inbound():
-            warnings.append("no peer can call this node: set OPENCLAW_LAN_TOKEN in the .env file")
-        if self._config.node.listen not in {config.LOOPBACK, "::1", "localhost"}:
-            warnings.append("peers reach this node in clear text: use it on a network that you trust")
+        if not self._roster.inbound():
+            warnings.append(
+                "no peer can call this node: pair with one by `lanmesh pair`, or set OPENCLAW_LAN_TOKEN in "
+                "the .env file"
+            )
+        open_ones = [peer.id for peer in self._roster.values() if peer.wire is Wire.CLEARTEXT]
+        if open_ones:
+            warnings.append(
+                f"whoever is on the network reads what goes to {', '.join(open_ones)}, token included: "
+                "`lanmesh peers upgrade` pairs with a node"
+            )
         return warnings
 
 

@@ -72,6 +72,7 @@ class PeerKeys(_Keys, kw_only=True):
     port: Annotated[Port, Meta(description="Its port: 18760 for a node, 18789 for an OpenClaw gateway")] = (
         DEFAULT_PORT
     )
+    tls: Annotated[bool | None, Meta(description="TLS, by the key seen first; unset: on port 18760")] = None
     accept_mode: Annotated[
         AcceptMode | None, Meta(description="Its tasks: run them, ask you first, or refuse them; else as all")
     ] = None
@@ -270,16 +271,7 @@ def combine(sources: Sequence[Source], hostname: str) -> Config:
     return Config(
         accept_mode=keys.accept_mode,
         identity=identity,
-        peers={
-            name: Peer(
-                id=name,
-                host=entry.host,
-                port=entry.port,
-                accept_mode=entry.accept_mode,
-                may=frozenset(EnvelopeType(kind) for kind in entry.may),
-            )
-            for name, entry in peers.items()
-        },
+        peers={name: _peer(name, entry) for name, entry in peers.items()},
         peer_tokens={
             name: PeerTokens(
                 token_env_var=entry.token_env_var, inbound_token_env_var=entry.inbound_token_env_var
@@ -298,6 +290,13 @@ def combine(sources: Sequence[Source], hostname: str) -> Config:
         settings=list(_settings(keys, identity, origin)),
         warnings=warnings,
     )
+
+
+def _peer(name: PeerId, entry: PeerKeys) -> Peer:
+    # Port 18760 is one of a node, which speaks nothing else; a gateway's port speaks plain HTTP.
+    tls = entry.port == DEFAULT_PORT if entry.tls is None else entry.tls
+    may = frozenset(EnvelopeType(kind) for kind in entry.may)
+    return Peer(id=name, host=entry.host, port=entry.port, tls=tls, accept_mode=entry.accept_mode, may=may)
 
 
 def _merge(

@@ -87,6 +87,30 @@ class NotAuthenticated(MeshError):
     code = "not-authenticated"
 
 
+class ClientCertRequired(NotAuthenticated):
+    """This token is a paired peer's, which must show its certificate with it, on the mesh port."""
+
+    code = "client-cert-required"
+
+
+class CertMismatch(NotAuthenticated):
+    """This token belongs to another key than the certificate that came with it."""
+
+    code = "cert-mismatch"
+
+
+class PairingClosed(MeshError):
+    """No pairing is open here, or its code is used up; run `lanmesh pair` there for a new code."""
+
+    code = "pairing-closed"
+
+
+class PairingFailed(MeshError):
+    """The code is not the one shown, or somebody is in between; nothing was stored on either side."""
+
+    code = "pairing-failed"
+
+
 class NotAllowed(MeshError):
     """The caller is known, but may not do this."""
 

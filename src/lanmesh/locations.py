@@ -86,6 +86,11 @@ class StateFolder:
         return self.path / "operator.token"
 
     @property
+    def identity(self) -> Path:
+        """The key by which peers know this node, with its certificate."""
+        return self.path / "identity.pem"
+
+    @property
     def device_key(self) -> Path:
         """The key by which the gateway knows this node."""
         return self.path / "device.key"

@@ -1,9 +1,11 @@
-"""what this machine is and how busy it is"""
+"""this machine: its time and chance, what it is and how busy it is"""
 
+import asyncio
 import logging
 import os
 import platform
 import re
+import secrets
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +32,34 @@ _GPU_VENDORS = {_NVIDIA: "NVIDIA GPU", "0x1002": "AMD GPU", "0x8086": "Intel GPU
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+class SystemClock:
+    """The time of this machine. Implements the port `Clock`."""
+
+    def now(self) -> float:
+        """Return seconds since the Unix epoch."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Return seconds since some moment."""
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        """Return after some seconds."""
+        await asyncio.sleep(max(0.0, seconds))
+
+
+class SystemRandom:
+    """The chance of this machine. Implements the port `Random`."""
+
+    def bytes(self, count: int) -> bytes:
+        """Return bytes that nobody can guess."""
+        return secrets.token_bytes(count)
+
+    def uniform(self) -> float:
+        """Return a number from 0 up to 1."""
+        return secrets.randbelow(1 << 53) / (1 << 53)
 
 
 class LocalMachine:

@@ -31,7 +31,9 @@ class Mesh:
                     "profile": {"id": name},
                     "node": {"port": ports[name], **keys},
                     "peers": {
-                        other: {"host": "127.0.0.1", "port": ports[other]} for other in nodes if other != name
+                        other: {"host": "127.0.0.1", "port": ports[other], "tls": True}
+                        for other in nodes
+                        if other != name
                     },
                 },
                 OPENCLAW_LAN_TOKEN=tokens[name],

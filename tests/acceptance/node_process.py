@@ -8,10 +8,11 @@ import secrets
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -89,9 +90,12 @@ def http_call(
     path: str,
     body: bytes | Iterable[bytes] | None = None,
     headers: Mapping[str, str] | None = None,
+    *,
+    tls: bool = True,
 ) -> Answer:
     """Return the answer to one request on a connection of its own; an iterable body is sent in chunks."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)
+    connection = http_connection(port) if tls else http.client.HTTPConnection("127.0.0.1", port)
+    connection.timeout = ANSWER_S
     try:
         # A node may answer, and close, before it has read a body that is too large.
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -102,6 +106,29 @@ def http_call(
         return answer
     finally:
         connection.close()
+
+
+def anybody() -> ssl.SSLContext:
+    """Return the TLS of a program that takes any certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def http_connection(port: int, timeout: float = PATIENCE_S) -> http.client.HTTPSConnection:
+    """Return a connection to a mesh port."""
+    return http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=anybody())
+
+
+@contextlib.contextmanager
+def tls_socket(port: int, timeout: float = PATIENCE_S) -> Iterator[ssl.SSLSocket]:
+    """Give a connection to a mesh port on which anything can be said."""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=timeout) as plain,
+        anybody().wrap_socket(plain) as connection,
+    ):
+        yield connection
 
 
 @dataclass(frozen=True)
@@ -292,7 +319,7 @@ class NodeProcess:
         assert status is None, f"the node ended with {status}: {self.log.read_text()}"
         try:
             return self.about["pid"] == self.process.pid and self.lan("GET", "/lan/health").status == 200
-        except (FileNotFoundError, ConnectionError):
+        except (FileNotFoundError, ConnectionError, ssl.SSLEOFError):
             return False
 
     # --- what one can say to it -------------------------------------------------------------------
@@ -338,6 +365,7 @@ class NodeProcess:
             path,
             None if asked is None else json.dumps(asked).encode(),
             _bearer(self.operator_token),
+            tls=False,
         )
 
     def task(self, name: str) -> Json:

@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import select
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,7 +15,7 @@ import psutil
 import pytest
 
 from tests.acceptance.mesh import Mesh
-from tests.acceptance.node_process import Answer, Json, envelope, http_call, new_token, until
+from tests.acceptance.node_process import Answer, Json, anybody, envelope, http_call, new_token, until
 
 ME = "target"
 DESK, LAPTOP, DOG, FLOOD = new_token(), new_token(), new_token(), new_token()
@@ -86,7 +88,8 @@ class Wire:
     """One connection to a node, byte by byte."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+        plain = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_S)
+        self._socket = anybody().wrap_socket(plain)
         self._file = self._socket.makefile("rb")
 
     def __enter__(self) -> "Wire":
@@ -97,20 +100,19 @@ class Wire:
         self._socket.close()
 
     def say(self, *said: bytes) -> "Wire":
-        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it may have had enough
+        with contextlib.suppress(
+            BrokenPipeError, ConnectionResetError, ssl.SSLError
+        ):  # it may have had enough
             for part in said:
                 self._socket.sendall(part)
         return self
 
     def trickle(self, said: bytes) -> "Wire":
         """Send a byte a second, until the node has had enough."""
-        self._socket.settimeout(1)
         for number in range(len(said)):
             self.say(said[number : number + 1])
-            with contextlib.suppress(TimeoutError):
-                if self._socket.recv(1, socket.MSG_PEEK) is not None:
-                    break
-        self._socket.settimeout(PATIENCE_S)
+            if select.select([self._socket], [], [], 1)[0]:
+                break
         return self
 
     def hear(self) -> tuple[int, Json]:
@@ -122,7 +124,7 @@ class Wire:
                 name, _, value = line.partition(b":")
                 length = int(value) if name.lower() == b"content-length" else length
             body = self._file.read(length)
-        except ConnectionResetError:
+        except (ConnectionResetError, ssl.SSLError):
             return 0, {}
         return (int(status[1]), json.loads(body or b"{}")) if len(status) > 1 else (0, {})
 
@@ -426,7 +428,7 @@ def _(target: Target) -> None:
     said = envelope(from_="laptop", to=ME, scope="owner", admin=True, acceptMode="auto", roles=["operator"])
     assert target.post(said, LAPTOP).status == 202
     refused(target.ask("GET", "/op/status", headers=bearer(LAPTOP)), 404)
-    refused(http_call(target.node.operator_port, "GET", "/op/status", None, bearer(LAPTOP)), 401)
+    refused(http_call(target.node.operator_port, "GET", "/op/status", None, bearer(LAPTOP), tls=False), 401)
 
 
 token_input(43, "a token in another case", f"Bearer {DESK.upper()}", f"Bearer {DESK.title()}")

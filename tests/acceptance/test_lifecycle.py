@@ -1,6 +1,5 @@
 """A node's beginning and its end: how soon, how small, on which settings."""
 
-import http.client
 import json
 import os
 import signal
@@ -17,7 +16,7 @@ import psutil
 import pytest
 
 from tests.acceptance.mesh import Mesh
-from tests.acceptance.node_process import NodeProcess, envelope, free_port, http_call, until
+from tests.acceptance.node_process import NodeProcess, envelope, free_port, http_call, http_connection, until
 
 FIRST_ANSWER_S = 1.0
 END_S = 5.0
@@ -194,7 +193,7 @@ def test_settings_on_stdin_that_are_none_are_named(mesh: Mesh) -> None:
 def test_every_verb_finds_the_node_by_its_state_folder(mesh: Mesh) -> None:
     node, elsewhere = mesh.lone(), mesh.lone()
     folder = elsewhere.home / "state"
-    folder.mkdir()
+    folder.mkdir(mode=0o700)
     (elsewhere.state / "config.toml").rename(folder / "config.toml")
     elsewhere.state.rmdir()
     elsewhere.state = folder
@@ -245,7 +244,7 @@ def test_sigterm_ends_a_busy_node_within_5_s(mesh: Mesh) -> None:
 
 def test_an_idle_connection_does_not_hold_up_the_end(mesh: Mesh) -> None:
     node = mesh.lone().start()
-    connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=5)
+    connection = http_connection(node.port)
     connection.request("GET", "/lan/health")
     connection.getresponse().read()
 

@@ -1,6 +1,5 @@
 """How an asker learns of the outcome, and what an owner has done with tasks that arrive."""
 
-import http.client
 import json
 import time
 from collections.abc import Iterator
@@ -8,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.node_process import Json, NodeProcess, envelope, until
+from tests.acceptance.node_process import Json, NodeProcess, envelope, http_connection, until
 
 Pair = tuple[NodeProcess, NodeProcess]
 
@@ -107,7 +106,7 @@ def test_a_short_wait_answers_with_the_task_as_it_is(pair: Pair, tmp_path: Path)
 def test_a_wait_whose_caller_hangs_up_leaves_a_readable_result(pair: Pair, tmp_path: Path) -> None:
     _, b = pair
     task = envelope(waiting(f"{tmp_path}/gate"), {"mode": "wait"})
-    caller = http.client.HTTPConnection("127.0.0.1", b.port, timeout=10)
+    caller = http_connection(b.port)
     caller.request("POST", "/lan/task", json.dumps(task), {"Authorization": f"Bearer {b.token}"})
     until(lambda: b.task(task["id"]).get("state") == "working", lambda: b.task(task["id"]))
 

@@ -19,7 +19,7 @@ from lanmesh.client import Client
 from lanmesh.locations import StateFolder
 from lanmesh.protocol.views import EventView, TaskView
 from tests.acceptance.mesh import Mesh
-from tests.acceptance.node_process import ANSWER_S, LANMESH, NodeProcess, envelope, until
+from tests.acceptance.node_process import ANSWER_S, LANMESH, NodeProcess, envelope, http_connection, until
 
 Pair = tuple[NodeProcess, NodeProcess]
 PATIENCE_S = 30.0
@@ -32,9 +32,15 @@ def slow(folder: Path) -> str:
 
 
 @contextmanager
-def events_of(port: int, path: str, token: str, after: int | None = None) -> Iterator[Iterator[Any]]:
+def events_of(
+    port: int, path: str, token: str, after: int | None = None, *, tls: bool = True
+) -> Iterator[Iterator[Any]]:
     """Read a stream of events: name, id and data of each."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)
+    connection = (
+        http_connection(port, ANSWER_S)
+        if tls
+        else http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)
+    )
     headers = {"Authorization": f"Bearer {token}"}
     if after is not None:
         headers["Last-Event-ID"] = str(after)
@@ -72,7 +78,7 @@ def test_the_progress_of_a_program_is_seen_at_the_asker_before_its_end(pair: Pai
     a, _ = pair
     task = a.delegate("b", slow(tmp_path))
 
-    with events_of(a.operator_port, f"/op/tasks/{task}/events", a.operator_token) as events:
+    with events_of(a.operator_port, f"/op/tasks/{task}/events", a.operator_token, tls=False) as events:
         *_, (_, _, words) = seen_until(events, "progress")
         shown = a.task(task)
         (tmp_path / "go").touch()

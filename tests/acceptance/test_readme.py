@@ -69,7 +69,7 @@ class Machine:
 
     def configure(self, settings: str) -> None:
         for name, address in ADDRESSES.items():
-            settings = settings.replace(f'"{address}"', f'"127.0.0.1"\nport = {self.ports[name]}')
+            settings = settings.replace(f'"{address}"', f'"127.0.0.1"\nport = {self.ports[name]}\ntls = true')
         (self.home / ".openclaw/lanmesh/config.toml").write_text(settings)
 
     def answers(self) -> bool:
@@ -171,7 +171,7 @@ def test_the_server_decides_what_may_run(machines: dict[str, Machine]) -> None:
 def test_the_calls_by_curl_are_answered(machines: dict[str, Machine]) -> None:
     health, profile, task = [machines["server-219"].shell(script) for script in under("With curl", "sh")]
 
-    assert '"nodeId":"server-219"' in health.stdout
+    assert '"status":"ok"' in health.stdout
     assert '"acceptMode"' in profile.stdout
     assert '"state":"submitted"' in task.stdout
     assert '"state":"completed"' in task.stdout
@@ -191,7 +191,7 @@ def test_the_python_program_prints_the_result(machines: dict[str, Machine]) -> N
 def test_the_program_without_the_package_prints_the_result(machines: dict[str, Machine]) -> None:
     server = machines["server-219"]
     program = shlex.quote(str(REPOSITORY / "examples" / "over_http.py"))
-    call = f"{sys.executable} -I {program} http://127.0.0.1:18760 'one two'"
+    call = f"{sys.executable} -I {program} https://127.0.0.1:18760 'one two'"
 
     done = server.shell(call, LAN_TOKEN=server.token())
     wrong = server.shell(call, LAN_TOKEN="wrong")

@@ -61,9 +61,15 @@ def node(shared_mesh: Mesh) -> NodeProcess:
     ).start()
 
 
+def over_tls(script: str, node: NodeProcess) -> str:
+    """Return a script that speaks to the mesh port; a gateway's is spoken to as it is written."""
+    here = script.replace("http://localhost:18789", f"https://localhost:{node.port}")
+    return here.replace("curl ", "curl --insecure ")
+
+
 def run(node: NodeProcess, script: str) -> str:
     done = subprocess.run(
-        ["bash", "-c", script.replace("18789", str(node.port))],
+        ["bash", "-c", over_tls(script, node)],
         env=node.environ(),
         capture_output=True,
         text=True,

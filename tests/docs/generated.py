@@ -19,10 +19,11 @@ from lanmesh.faces.commands import Commands
 from lanmesh.faces.description import Description
 from lanmesh.faces.http import Route
 from lanmesh.faces.operator import Operator
+from lanmesh.faces.pairing import Pairing
 from lanmesh.faces.rest import Rest
 from lanmesh.faces.tools import Tools
 from lanmesh.model import delivery, task
-from lanmesh.protocol import problems
+from lanmesh.protocol import pairing, problems
 from lanmesh.protocol.views import StatusView
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -65,8 +66,11 @@ def settings() -> str:
 
 
 def verbs() -> dict[str, Any]:
-    """Return the verbs of the command line, as typer has them."""
-    found: dict[str, Any] = cast(Any, get_command(app)).commands
+    """Return the verbs of the command line, as typer has them; those below another with its name in front."""
+    found: dict[str, Any] = {}
+    for name, command in cast(Any, get_command(app)).commands.items():
+        found[name] = command
+        found |= {f"{name} {below}": verb for below, verb in getattr(command, "commands", {}).items()}
     return found
 
 
@@ -155,7 +159,8 @@ def operator_routes() -> list[Route]:
     """Return the routes of the operator port."""
     node = cast(Node, None)
     operator = Operator(node, lambda: cast(StatusView, None), list, lambda _body: None)
-    routes = [*operator.routes(), *Tools(node).routes(), *Commands(node).routes()]
+    pairing_face = Pairing(node, lambda: ("", 0))
+    routes = [*operator.routes(), *pairing_face.routes(), *Tools(node).routes(), *Commands(node).routes()]
     return [*routes, *Description("/op/openapi.json", "", "", routes).routes()]
 
 
@@ -219,6 +224,7 @@ BLOCKS: Mapping[str, Mapping[str, Callable[[], str]]] = {
         "operator-routes": lambda: _routes(operator_routes()),
         "errors": errors,
         "task-states": lambda: figure(task.TRANSITIONS, task.TaskState.SUBMITTED),
+        "pairing-states": lambda: figure(pairing.TRANSITIONS, pairing.Stage.OPEN),
         "delivery-states": lambda: figure(delivery.TRANSITIONS, delivery.DeliveryState.QUEUED),
     },
     "PROFILE_SCHEMA.md": {"fields": profile_fields},

@@ -36,9 +36,9 @@ async def b_with(
     return b
 
 
-def called(b: NodeUnderTest, peer: str = "a") -> Caller:
+async def called(b: NodeUnderTest, peer: str = "a") -> Caller:
     """Return who presents the token of a peer, which counts as a request."""
-    return b.node.identify(f"{peer}@b")
+    return await b.node.identify(f"{peer}@b")
 
 
 # --- which kinds ---------------------------------------------------------------------------------
@@ -71,19 +71,19 @@ async def test_a_peer_that_may_nothing_still_tells_what_came_of_a_task(mesh: Mes
 async def test_a_caller_that_asks_too_often_is_put_off_until_there_is_room(mesh: Mesh) -> None:
     b = await b_with(mesh, limits=Limits(requests_per_minute=2))
     for number in range(2):
-        await b.hear(a_message(f"m-{number}", sender="a"), called(b))
+        await b.hear(a_message(f"m-{number}", sender="a"), await called(b))
 
     with pytest.raises(TooFast) as refusal:
-        await b.hear(a_message("m-2", sender="a"), called(b))
+        await b.hear(a_message("m-2", sender="a"), await called(b))
     with pytest.raises(TooFast):
-        await b.receive(a_task(sender="a"), called(b))
+        await b.receive(a_task(sender="a"), await called(b))
     with pytest.raises(TooFast):
-        await soon(b.node.arrivals.report(called(b), "t-1"))
+        await soon(b.node.arrivals.report(await called(b), "t-1"))
 
     assert refusal.value.retry_after_s == pytest.approx(30)
-    await b.hear(a_message(sender="c"), called(b, "c"))
+    await b.hear(a_message(sender="c"), await called(b, "c"))
     await mesh.clock.advance(30)
-    await b.hear(a_message("m-2", sender="a"), called(b))
+    await b.hear(a_message("m-2", sender="a"), await called(b))
     assert len(b.node.mail.inbox(10)) == 4
 
 
@@ -91,17 +91,17 @@ async def test_a_pause_earns_no_more_than_a_minute_s_requests(mesh: Mesh) -> Non
     b = await b_with(mesh, limits=Limits(requests_per_minute=2))
     await mesh.clock.advance(3600)
 
-    assert [called(b).early_s > 0 for _ in range(4)] == [False, False, True, True]
+    assert [(await called(b)).early_s > 0 for _ in range(4)] == [False, False, True, True]
 
 
 async def test_a_repeat_gets_its_first_answer_even_from_a_caller_that_asks_too_often(mesh: Mesh) -> None:
     b = await b_with(mesh, limits=Limits(requests_per_minute=1))
-    first = await b.receive(a_task(sender="a"), called(b))
+    first = await b.receive(a_task(sender="a"), await called(b))
     await until(lambda: b.task("t-1").final)
 
-    assert await b.receive(a_task(sender="a"), called(b)) == first
+    assert await b.receive(a_task(sender="a"), await called(b)) == first
     with pytest.raises(TooFast):
-        await b.receive(a_task("t-2", sender="a"), called(b))
+        await b.receive(a_task("t-2", sender="a"), await called(b))
 
 
 async def test_a_sender_rests_as_long_as_it_is_told_and_nothing_is_lost(mesh: Mesh) -> None:
@@ -110,7 +110,7 @@ async def test_a_sender_rests_as_long_as_it_is_told_and_nothing_is_lost(mesh: Me
     await a.start()
     await b.start()
     for _ in range(60):
-        called(b)
+        await called(b)
     sent = [await soon(a.node.mail.send("b", f"hello {number}")) for number in range(5)]
     await until(lambda: len(a.link.sent) >= 1 and not outbox.in_flight(a.database.read))
     tried = len(a.link.sent)
@@ -241,4 +241,4 @@ async def test_a_report_of_nothing_is_still_not_found(mesh: Mesh) -> None:
     b = await b_with(mesh)
 
     with pytest.raises(TaskNotFound):
-        await soon(b.node.arrivals.report(called(b), "t-1"))
+        await soon(b.node.arrivals.report(await called(b), "t-1"))

@@ -12,7 +12,16 @@ from lanmesh.model.task import APPROVAL_S, AcceptMode, TaskState
 from tests.fakes import EPOCH, Fault, Mesh, NodeUnderTest, a_message, a_task, proven, until
 from tests.integration.loopback import Program, served
 
-COMMANDS = ["lan-status", "lan-send", "lan-inbox", "lan-accept", "lan-tasks", "lan-approve", "lan-deny"]
+COMMANDS = [
+    "lan-status",
+    "lan-send",
+    "lan-inbox",
+    "lan-accept",
+    "lan-tasks",
+    "lan-approve",
+    "lan-deny",
+    "lan-pair",
+]
 
 Say = Callable[[str], Awaitable[str]]
 
@@ -65,7 +74,7 @@ async def test_a_peer_without_a_token_and_a_node_without_peers_are_told(mesh: Me
     async with a_chat(a) as say:
         assert (await say("/lan-status")).endswith("no token for it in the .env file")
     async with a_chat(alone) as say:
-        assert (await say("/lan-status")).endswith("\nno peers are configured yet")
+        assert (await say("/lan-status")).endswith("\nno peers yet: /lan-pair pairs with one")
 
 
 async def test_a_message_is_sent_with_all_its_words(mesh: Mesh) -> None:

@@ -18,6 +18,7 @@ from lanmesh.config import Source
 from lanmesh.daemon import Options, _Daemon, load_config
 from lanmesh.errors import InvalidConfig
 from lanmesh.locations import StateFolder
+from lanmesh.net.identity import anybody
 from lanmesh.net.server import bind
 from tests.fakes import BOUND_S, soon, until
 from tests.integration.loopback import Program
@@ -51,8 +52,12 @@ async def a_node(
         token = state.operator_token.read_text().strip()
         timeout = aiohttp.ClientTimeout(total=BOUND_S)
         mesh, operator = (
-            aiohttp.ClientSession(f"http://127.0.0.1:{about[name]['port']}", timeout=timeout)
-            for name in ("mesh", "operator")
+            aiohttp.ClientSession(
+                f"{scheme}://127.0.0.1:{about[name]['port']}",
+                timeout=timeout,
+                connector=aiohttp.TCPConnector(ssl=anybody()),
+            )
+            for name, scheme in (("mesh", "https"), ("operator", "http"))
         )
         async with mesh, operator:
             yield about, Program(mesh, SHARED), Program(operator, token)

@@ -155,7 +155,7 @@ async def test_an_asker_that_is_no_peer_gets_no_result_but_may_read_it(mesh: Mes
 
     stored = await b.receive(a_task(sender="a-script"))
     await until(lambda: b.task("t-1").final)
-    caller = b.node.identify("shared@b")
+    caller = await b.node.identify("shared@b")
     report = await b.node.arrivals.report(caller, "t-1")
 
     assert b.node.tasks.find("t-1").delivery is None
@@ -168,7 +168,7 @@ async def test_a_task_is_read_by_its_origin_alone(mesh: Mesh) -> None:
     await b.start()
     stored = await b.receive(a_task(sender="a"), proven("a"))
 
-    for caller in (proven("c"), b.node.identify("shared@b")):
+    for caller in (proven("c"), await b.node.identify("shared@b")):
         for name in ("t-1", stored.local_id):
             with pytest.raises(TaskNotFound):
                 await b.node.arrivals.report(caller, name)

@@ -2,8 +2,10 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -21,6 +23,8 @@ from lanmesh.faces.rest import Rest
 from lanmesh.model.ids import PeerId, WireId
 from lanmesh.model.peer import Peer
 from lanmesh.model.task import TaskReport, TaskState
+from lanmesh.net.calls import Calls
+from lanmesh.net.identity import NodeIdentity, make
 from lanmesh.net.link import HttpLink
 from lanmesh.net.server import Listener, bind
 from tests.fakes import FakeTokens, Mesh, a_message, a_result, a_task, soon, until
@@ -33,8 +37,18 @@ TOKEN = "a@b"
 @asynccontextmanager
 async def a_link(port: int, host: str = "127.0.0.1", token: str | None = TOKEN) -> AsyncIterator[HttpLink]:
     tokens = FakeTokens({}, {} if token is None else {B: token})
-    async with HttpLink({B: Peer(id=B, host=host, port=port)}, tokens) as link:
-        yield link
+    with TemporaryDirectory() as folder:
+        async with Calls() as calls:
+            yield link_over(calls, Path(folder), {B: Peer(id=B, host=host, port=port)}, tokens)
+
+
+def link_over(calls: Calls, folder: Path, peers: Mapping[PeerId, Peer], tokens: FakeTokens) -> HttpLink:
+    async def pin(_peer: PeerId, _certificate: bytes) -> bool:
+        return True
+
+    make(folder / "identity.pem")
+    identity = NodeIdentity.kept_in(folder / "identity.pem")
+    return HttpLink(peers, tokens, calls=calls, identity=identity, pin=pin)
 
 
 async def sent_to(port: int) -> TaskReport | None:
@@ -102,10 +116,13 @@ async def test_nothing_is_sent_without_a_token_or_to_a_peer_that_is_not_configur
     async with a_link(1, token=None) as link:
         with pytest.raises(PeerUnreachable, match="no token for b"):
             await soon(link.send(B, a_task()))
-        with pytest.raises(PeerUnreachable, match="no longer configured"):
+        with pytest.raises(PeerUnreachable, match="no peer any more"):
             await soon(link.send(PeerId("c"), a_task()))
-    with pytest.raises(PeerUnreachable, match="stopping"):
-        await soon(HttpLink({B: Peer(id=B, host="127.0.0.1", port=1)}, FakeTokens({}, {B: TOKEN})).profile(B))
+    with TemporaryDirectory() as folder, pytest.raises(PeerUnreachable, match="stopping"):
+        closed = link_over(
+            Calls(), Path(folder), {B: Peer(id=B, host="127.0.0.1", port=1)}, FakeTokens({}, {B: TOKEN})
+        )
+        await soon(closed.profile(B))
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,7 @@ async def an_owner(
     def status() -> StatusView:
         return StatusView(
             id=node.name,
+            node_id=node.node_id,
             name="",
             version="0.0.0",
             uptime=0.0,

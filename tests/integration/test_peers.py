@@ -78,11 +78,11 @@ async def test_callers_are_who_their_token_proves(mesh: Mesh) -> None:
     b = mesh.describe("b", peers=["a"])
     await b.start()
 
-    assert b.node.identify("a@b") == proven("a")
-    assert b.node.identify("shared@b") == SHARED_CALLER
+    assert await b.node.identify("a@b") == proven("a")
+    assert await b.node.identify("shared@b") == SHARED_CALLER
     for unknown in (None, "", "a@b ", "A@B", "\udce4"):
         with pytest.raises(NotAuthenticated):
-            b.node.identify(unknown)
+            await b.node.identify(unknown)
 
 
 async def test_a_node_tells_how_long_it_runs(mesh: Mesh) -> None:

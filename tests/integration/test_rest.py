@@ -43,7 +43,7 @@ def task(**payload: Any) -> dict[str, Any]:
 
 
 async def test_anyone_may_see_that_the_node_lives(mesh: Mesh) -> None:
-    async with a_node(mesh) as (_, program):
+    async with a_node(mesh) as (b, program):
         await mesh.clock.advance(1.5)
         answer = await program.ask("GET", "/lan/health", token=None)
 
@@ -52,7 +52,7 @@ async def test_anyone_may_see_that_the_node_lives(mesh: Mesh) -> None:
             "status": "ok",
             "version": "0.0.0",
             "protocolVersion": "1.0",
-            "nodeId": "b",
+            "nodeId": b.node_id,
             "uptime": 1.5,
         }
 

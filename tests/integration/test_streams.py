@@ -253,7 +253,7 @@ async def test_a_reader_that_goes_away_leaves_nothing_behind(mesh: Mesh) -> None
 
 async def test_a_caller_has_so_many_streams_and_others_have_theirs(mesh: Mesh) -> None:
     b = await busy(mesh)
-    open_ones = [b.node.arrivals.events(_shared(b), "t-1", 2) for _ in range(MOST_STREAMS)]
+    open_ones = [b.node.arrivals.events(await _shared(b), "t-1", 2) for _ in range(MOST_STREAMS)]
     reading = [asyncio.create_task(anext(news)) for news in open_ones if news is not None]
     await until(lambda: mesh.clock.pauses.count(QUIET_S) == MOST_STREAMS)
     async with peers_of(b) as program, the_owner_of(b) as owner:
@@ -269,8 +269,8 @@ async def test_a_caller_has_so_many_streams_and_others_have_theirs(mesh: Mesh) -
             assert (await told_next(stream))[1] == 1
 
 
-def _shared(node: NodeUnderTest) -> Any:
-    return node.node.identify(f"shared@{node.name}")
+async def _shared(node: NodeUnderTest) -> Any:
+    return await node.node.identify(f"shared@{node.name}")
 
 
 async def test_the_owner_sees_more_of_each_event_and_the_whole_task_at_the_end(mesh: Mesh) -> None:

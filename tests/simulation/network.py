@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lanmesh.engine.callers import Caller
 from lanmesh.errors import AnswerLost, MeshError, PeerUnreachable
 from lanmesh.model.ids import PeerId
-from lanmesh.net.link import ANSWER_S, CONNECT_S, refusal
+from lanmesh.net.calls import ANSWER_S, CONNECT_S, refusal
 from lanmesh.protocol import problems
 from tests.fakes import FakeTokens, MemoryLink, NodeUnderTest
 from tests.simulation.ledger import Ledger

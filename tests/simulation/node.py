@@ -202,7 +202,7 @@ class SimulatedNode(NodeUnderTest):
         self.writer = SimulatedWriter(self._dice)
         self.events = Events()
         self.database = self.parts.database(
-            self.disk.folder / "state.db", in_writer=self.writer, on_commit=self.events.publish, vfs=VFS
+            self.disk.folder / "state.db", in_writer=self.writer, on_commit=self._committed, vfs=VFS
         )
         try:
             self.node, self.runner, self._deliveries, self._others = self._compose()
@@ -275,7 +275,7 @@ class SimulatedNode(NodeUnderTest):
 
     async def _serve(self, question: Question, token: str | None) -> bytes | MeshError:
         try:
-            return await question(self, self.node.identify(token))
+            return await question(self, await self.node.identify(token))
         except NotAuthenticated:
             return PeerUnreachable(f"{self.name} does not know the token")
         except MeshError as fault:

@@ -329,6 +329,7 @@ def test_every_setting_is_listed_with_its_source() -> None:
         ("node.maxStored", 256, "default"),
         ("peers.a.host", "h", "config.toml"),
         ("peers.a.port", 18760, "default"),
+        ("peers.a.tls", None, "default"),
         ("peers.a.acceptMode", None, "default"),
         ("peers.a.may", ["message", "task"], "default"),
         ("peers.a.tokenEnvVar", None, "default"),

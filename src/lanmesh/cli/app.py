@@ -7,7 +7,7 @@ from io import TextIOWrapper
 import typer
 
 from lanmesh import __version__
-from lanmesh.cli import mail, run, status, tasks
+from lanmesh.cli import mail, pairing, run, status, tasks
 from lanmesh.cli.terminal import show_error
 from lanmesh.errors import MeshError
 from lanmesh.protocol import problems
@@ -25,9 +25,11 @@ app = typer.Typer(
 for verb in (
     run.run,
     status.status,
-    status.peers,
     status.profile,
     status.config,
+    pairing.pair,
+    pairing.unpair,
+    pairing.block,
     mail.send,
     mail.inbox,
     mail.outbox,
@@ -43,6 +45,11 @@ for verb in (
     tasks.accept,
 ):
     app.command()(verb)
+
+peers = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+peers.callback()(status.peers)
+peers.command()(pairing.upgrade)
+app.add_typer(peers, name="peers")
 
 
 @app.callback(invoke_without_command=True)

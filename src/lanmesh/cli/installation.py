@@ -18,6 +18,7 @@ from typing import IO, ParamSpec, TypeVar
 
 from lanmesh.errors import InvalidConfig, MeshError
 from lanmesh.locations import dotenv, openclaw_state
+from lanmesh.net.identity import anybody
 from lanmesh.openclaw import settings_file
 from lanmesh.openclaw.settings_file import PLUGIN_ID, Section
 from lanmesh.tokens import SHARED_TOKEN, parse_dotenv
@@ -267,7 +268,7 @@ def _mesh_url(node: subprocess.Popen[bytes], folder: Path, errors: IO[str]) -> s
             raise MeshError(f"the node did not start: {_last_words(errors.read())}")
         time.sleep(0.05)
     mesh = json.loads((folder / "node.json").read_text("utf-8"))["mesh"]
-    return f"http://{mesh['host']}:{mesh['port']}"
+    return f"https://{mesh['host']}:{mesh['port']}"
 
 
 def _last_words(errors: str) -> str:
@@ -278,7 +279,9 @@ def _last_words(errors: str) -> str:
 def _get(url: str, token: str = "") -> dict[str, object]:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     request = urllib.request.Request(url, headers=headers)  # noqa: S310  # of _mesh_url
-    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    # On loopback, to the node that was just started: it needs no proof of its key.
+    tls = urllib.request.HTTPSHandler(context=anybody())
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}), tls)
     try:
         with direct.open(request, timeout=10) as answer:
             found = json.load(answer)

@@ -9,6 +9,7 @@ import typer
 from lanmesh.cli.node import ask, folder
 from lanmesh.cli.terminal import JsonFlag, ago, plain, show_facts, show_json, show_table
 from lanmesh.errors import NodeUnreachable
+from lanmesh.model.ids import short
 from lanmesh.protocol.views import PeerView, SettingView, StatusView
 
 
@@ -27,6 +28,7 @@ def status(json: JsonFlag = False) -> None:
     show_facts(
         [
             ("node", view.id if view.name == view.id else f"{view.id} ({view.name})"),
+            ("key", short(view.node_id)),
             ("version", f"{view.version}, up {round(view.uptime)} s"),
             ("peers reach it", _reach(view)),
             ("accepts tasks", view.accept_mode),
@@ -42,15 +44,17 @@ def status(json: JsonFlag = False) -> None:
         _show_peers(view.peers)
 
 
-def peers(json: JsonFlag = False) -> None:
+def peers(context: typer.Context, json: JsonFlag = False) -> None:
     """Show the peers and when they were last seen."""
+    if context.invoked_subcommand is not None:
+        return
     views = ask(lambda node: node.peers())
     if json:
         show_json(views)
     elif views:
         _show_peers(views)
     else:
-        print(f"no peers are configured; add one to {folder().config}")
+        print(f"no peers yet: `lanmesh pair` here and on the other node, or add one to {folder().config}")
 
 
 def profile(
@@ -87,8 +91,8 @@ def config(json: JsonFlag = False) -> None:
 
 def _reach(view: StatusView) -> str:
     if view.listen in {"0.0.0.0", "::"}:  # noqa: S104  # only named here, not bound
-        return f"on every address of this machine, port {view.port}, in clear text"
-    return f"at {view.listen}, port {view.port}, in clear text"
+        return f"on every address of this machine, port {view.port}"
+    return f"at {view.listen}, port {view.port}"
 
 
 def _settings_of_files() -> list[SettingView]:
@@ -105,11 +109,12 @@ def _show_peers(views: list[PeerView]) -> None:
             (
                 view.id,
                 f"{view.host}:{view.port}",
-                "cleartext",
+                view.wire if view.node_id is None else f"{view.wire} {short(view.node_id)}",
                 ago(view.reached_at),
                 ago(view.heard_at),
                 str(view.queued),
-                view.error or ("" if view.has_token else "no token for it: set its LAN_PEER_…_TOKEN"),
+                view.error
+                or ("" if view.has_token else "no token for it: set its LAN_PEER_…_TOKEN, or pair"),
             )
             for view in views
         ],

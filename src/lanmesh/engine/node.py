@@ -1,14 +1,17 @@
-"""the one door, as four rooms: node.tasks, node.arrivals, node.mail, node.peers"""
+"""the one door, as five rooms: node.tasks, node.arrivals, node.mail, node.peers, node.pairing"""
 
 from dataclasses import dataclass, replace
 
 from lanmesh.engine.arrivals import Arrivals
 from lanmesh.engine.callers import Caller, identify
 from lanmesh.engine.mail import Mailroom
+from lanmesh.engine.pairing import Pairings
 from lanmesh.engine.peers import Peers
-from lanmesh.engine.ports import Clock, Tokens
+from lanmesh.engine.ports import Clock
+from lanmesh.engine.roster import Roster
 from lanmesh.engine.tasks import Tasks
 from lanmesh.errors import NotAuthenticated
+from lanmesh.model.ids import NodeId
 from lanmesh.store import inbox, outbox, tasks
 from lanmesh.store.database import Database
 
@@ -35,7 +38,8 @@ class Node:
         arrivals: Arrivals,
         mail: Mailroom,
         peers: Peers,
-        tokens: Tokens,
+        pairing: Pairings,
+        roster: Roster,
         clock: Clock,
         database: Database,
         version: str,
@@ -45,8 +49,9 @@ class Node:
         self.arrivals = arrivals
         self.mail = mail
         self.peers = peers
+        self.pairing = pairing
         self.version = version
-        self._tokens = tokens
+        self._roster = roster
         self._clock = clock
         self._database = database
         self._started_at = clock.monotonic()
@@ -56,21 +61,39 @@ class Node:
         """Seconds since it started."""
         return self._clock.monotonic() - self._started_at
 
-    def identify(self, token: str | None) -> Caller:
+    @property
+    def node_id(self) -> NodeId:
+        """The key of this node, by which paired peers know it."""
+        return self._roster.node_id
+
+    async def identify(self, token: str | None, certified: NodeId | None = None) -> Caller:
         """Return who presents a token, and count that as a request.
 
+        The first call of a peer that has just paired completes the pairing.
+
+        Args:
+            token: What was presented.
+            certified: The node whose key the connection has proven, if any.
+
         Raises:
-            NotAuthenticated: There is no token, or nobody has it.
+            NotAuthenticated: There is no token, or nobody has it, or it is not that node's.
         """
-        caller = identify(token, self._tokens.inbound())
+        found = identify(token, certified, self._roster.inbound())
+        if found.pending is not None:
+            await self.pairing.complete(found.pending)
+        caller = found.caller
         return replace(caller, early_s=self.peers.allowance.early_s(caller))
 
-    def still_knows(self, caller: Caller, token: str | None) -> bool:
-        """Return whether a token still shows that it is this caller; that counts as no request."""
+    def still_knows(self, caller: Caller, token: str | None, certified: NodeId | None = None) -> bool:
+        """Return whether what was presented still shows that it is this caller; that counts as no request."""
         try:
-            return identify(token, self._tokens.inbound()).origin == caller.origin
+            return identify(token, certified, self._roster.inbound()).caller.origin == caller.origin
         except NotAuthenticated:
             return False
+
+    def local_name(self, name: str) -> str:
+        """Return the name here of a node that the wire names by its key; another name as it is."""
+        return self._roster.local_name(name)
 
     def numbers(self) -> Numbers:
         """Return how much waits here."""

@@ -1,14 +1,15 @@
 """the room of peers: who they are, what they offer, what this node tells of itself"""
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lanmesh.engine import admission
 from lanmesh.engine.admission import Limits
 from lanmesh.engine.allowance import Allowance
 from lanmesh.engine.callers import Caller
-from lanmesh.engine.ports import Clock, Machine, PeerLink, Surroundings, Tokens
+from lanmesh.engine.ports import Clock, Machine, PeerLink, Surroundings
+from lanmesh.engine.roster import Roster
 from lanmesh.errors import MeshError, PeerNotFound
 from lanmesh.model import ids
 from lanmesh.model.envelope import Envelope
@@ -26,7 +27,7 @@ _STRICTER = (AcceptMode.AUTO, AcceptMode.MANUAL, AcceptMode.OFF)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerState:
-    """A configured peer, and how things stand with it."""
+    """A configured or paired peer, and how things stand with it."""
 
     peer: Peer
     contact: Contact
@@ -46,7 +47,7 @@ class PeerProfile:
 
 
 class Peers:
-    """The nodes that the owner has configured, and this node as they see it."""
+    """The nodes that are configured or paired, and this node as they see it."""
 
     def __init__(
         self,
@@ -56,24 +57,20 @@ class Peers:
         link: PeerLink,
         machine: Machine,
         surroundings: Surroundings,
-        tokens: Tokens,
+        roster: Roster,
         identity: Identity,
-        configured: Mapping[PeerId, Peer],
-        with_own_token: frozenset[PeerId],
         version: str,
         limits: Limits = Limits(),  # noqa: B008  # frozen
     ) -> None:
-        """Present this node under an identity to the configured peers, each of which may do so much."""
-        self.allowance = Allowance(configured, limits, clock)
+        """Present this node under an identity to the peers in the roster, each of which may do so much."""
+        self.allowance = Allowance(roster, limits, clock)
         self._database = database
         self._clock = clock
         self._link = link
         self._machine = machine
         self._surroundings = surroundings
-        self._tokens = tokens
+        self._roster = roster
         self._identity = identity
-        self._configured = configured
-        self._with_own_token = with_own_token
         self._version = version
 
     @property
@@ -87,13 +84,11 @@ class Peers:
         Raises:
             PeerNotFound: There is none of that name.
         """
-        peer = self._configured.get(PeerId(name))
+        peer = self._roster.get(PeerId(name))
         if peer is None:
-            near = difflib.get_close_matches(name, self._configured, n=1)
+            near = difflib.get_close_matches(name, self._roster, n=1)
             known = (
-                f'did you mean "{near[0]}"?'
-                if near
-                else f"known: {', '.join(self._configured) or 'none yet'}"
+                f'did you mean "{near[0]}"?' if near else f"known: {', '.join(self._roster) or 'none yet'}"
             )
             raise PeerNotFound(f"no peer {ids.quoted(name)} is configured; {known}")
         return peer
@@ -105,10 +100,10 @@ class Peers:
             PeerState(
                 peer=peer,
                 contact=peers.contact(read, peer.id),
-                has_token=self._tokens.outbound(peer.id) is not None,
+                has_token=self._roster.outbound(peer.id) is not None,
                 queued=outbox.count_waiting(read, peer.id),
             )
-            for peer in self._configured.values()
+            for peer in self._roster.values()
         ]
 
     async def profile(self, name: str) -> PeerProfile:
@@ -157,7 +152,7 @@ class Peers:
     def mode_of(self, peer: str, tx: Transaction | None = None) -> AcceptMode | None:
         """Return what the owner wants done with the tasks of one peer; `None`: the same as with all."""
         mode = peers.setting(tx or self._database.read, f"{_ACCEPT_MODE}:{peer}")
-        return AcceptMode(mode) if mode and PeerId(peer) in self._configured else None
+        return AcceptMode(mode) if mode and PeerId(peer) in self._roster else None
 
     def mode_for(self, tx: Transaction, caller: Caller, sender: str) -> AcceptMode:
         """Return what is done with a task of a caller.
@@ -185,7 +180,7 @@ class Peers:
     async def configure(self, mode: AcceptMode) -> None:
         """Take each configured accept mode, if it is another than at the last start."""
         modes = {"": str(mode)}
-        modes |= {f":{peer.id}": str(peer.accept_mode or "") for peer in self._configured.values()}
+        modes |= {f":{peer.id}": str(peer.accept_mode or "") for peer in self._roster.values()}
 
         def change(tx: Transaction) -> None:
             for whose, configured in modes.items():
@@ -197,11 +192,11 @@ class Peers:
 
     def check_sender(self, caller: Caller, envelope: Envelope) -> None:
         """Check what an envelope says of its sender and recipient; see `admission.check_sender`."""
-        admission.check_sender(caller, envelope, self.me, self._with_own_token)
+        admission.check_sender(caller, envelope, self.me, self._roster.with_own_token())
 
     def note_contact(self, tx: Transaction, sender: str) -> None:
         """Note that something came under a peer's name; what waits for that peer is tried at once."""
-        if sender in self._configured:
+        if sender in self._roster:
             peers.heard(tx, sender, self._clock.now())
 
     def _keeping(self, peer: PeerId, body: bytes, now: float) -> Callable[[Transaction], None]:

@@ -6,6 +6,7 @@ from typing import Protocol
 from lanmesh.engine.callers import InboundToken
 from lanmesh.model.envelope import Envelope
 from lanmesh.model.ids import PeerId, WireId
+from lanmesh.model.peer import Pairing
 from lanmesh.model.profile import Hardware, MachineLoad, Offers
 from lanmesh.model.task import Outcome, Task, TaskReport
 
@@ -118,6 +119,33 @@ class PeerLink(Protocol):
         Raises:
             PeerUnreachable: The peer does not answer; so too `AnswerLost`.
             MeshError: The peer refuses to show it.
+        """
+
+
+class Strangers(Protocol):
+    """The way to nodes that are no peers yet: nothing that is secret goes over it."""
+
+    async def meet(self, host: str, port: int) -> bytes:
+        """Return the certificate that whoever listens there shows, in DER, its key proven.
+
+        Raises:
+            PeerUnreachable: Nobody does, or not by TLS.
+        """
+
+    async def ask(self, host: str, port: int, certificate: bytes, path: str, body: bytes) -> bytes:
+        """Post a body to whoever showed a certificate there, and return the answer.
+
+        Raises:
+            PeerUnreachable: Somebody else listens there now, or nobody.
+            AnswerLost: It may have been taken or not.
+            MeshError: What it answers with.
+        """
+
+    async def standing(self, pairing: Pairing) -> str:
+        """Return what the other side of a pairing says of it: `paired`, `not_paired`, ….
+
+        Raises:
+            MeshError: It cannot be asked now.
         """
 
 

@@ -13,6 +13,7 @@ from lanmesh.faces.description import shaped
 from lanmesh.faces.http import Route, body_of, json
 from lanmesh.model import ids
 from lanmesh.model.ids import short
+from lanmesh.model.peer import DEFAULT_PORT
 from lanmesh.model.task import AcceptMode, Task
 from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.openapi import Shape
@@ -45,6 +46,7 @@ class Commands:
             "lan-tasks": self.tasks,
             "lan-approve": self.approve,
             "lan-deny": self.deny,
+            "lan-pair": self.pair,
         }
 
     def routes(self) -> list[Route]:
@@ -81,8 +83,10 @@ class Commands:
             fate = f"last error: {one_line(contact.error)}" if contact.error else "fine"
             if contact.reached_at is None and contact.error is None:
                 fate = "never talked to yet" if state.has_token else "no token for it in the .env file"
-            lines.append(f"- {state.peer.id} at {state.peer.host}:{state.peer.port}, cleartext: {fate}")
-        return "\n".join(lines) if len(lines) > 1 else f"{lines[0]}\nno peers are configured yet"
+            lines.append(
+                f"- {state.peer.id} at {state.peer.host}:{state.peer.port}, {state.peer.wire}: {fate}"
+            )
+        return "\n".join(lines) if len(lines) > 1 else f"{lines[0]}\nno peers yet: /lan-pair pairs with one"
 
     async def send(self, args: str) -> str:
         """Say something to a peer."""
@@ -133,6 +137,21 @@ class Commands:
         if not args:
             return "usage: /lan-deny <id>; /lan-tasks shows what waits"
         return f"denied: {_line(await self._node.tasks.deny(args))}"
+
+    async def pair(self, args: str) -> str:
+        """Show a code for another node, or pair with the node that shows one."""
+        code, _, where = args.partition(" ")
+        if not code:
+            shown = self._node.pairing.invite()
+            return (
+                f"code {shown.code}, for two minutes: type /lan-pair {shown.code} HOST[:PORT] in a chat of "
+                "the other gateway, with the address of this machine and its mesh port for HOST[:PORT]"
+            )
+        if not where.strip():
+            return "usage: /lan-pair, or /lan-pair <code> <host[:port]>"
+        host, port = ids.address(where.strip(), DEFAULT_PORT)
+        pairing = await self._node.pairing.dial(code, host, port)
+        return f"paired with {pairing.peer} (node {short(pairing.node_id)}): {pairing.state}"
 
 
 def _line(task: Task) -> str:

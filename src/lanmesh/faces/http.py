@@ -25,6 +25,7 @@ from lanmesh.errors import (
     UnsupportedMedia,
 )
 from lanmesh.model import ids
+from lanmesh.model.ids import NodeId
 from lanmesh.protocol import codec, problems, sse
 from lanmesh.protocol.json import MAX_BODY_BYTES
 
@@ -165,6 +166,12 @@ def bearer(request: Request) -> str | None:
     """Return the token of an `Authorization: Bearer` header (RFC 6750 section 2.1), if there is one."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     return token.strip() or None if scheme.lower() == "bearer" else None
+
+
+def certified(request: Request) -> NodeId | None:
+    """Return the node whose key the request's connection has proven, if any."""
+    proven: NodeId | None = request.scope.get("state", {}).get("certified")
+    return proven
 
 
 def wait_of(query: Mapping[str, str]) -> float:

@@ -9,9 +9,19 @@ from starlette.responses import Response
 from lanmesh.engine.callers import Caller
 from lanmesh.engine.node import Node
 from lanmesh.engine.watching import News
-from lanmesh.errors import InvalidRequest, NotAuthenticated
+from lanmesh.errors import CertMismatch, ClientCertRequired, InvalidRequest, NotAllowed, NotAuthenticated
 from lanmesh.faces.description import Description, shaped
-from lanmesh.faces.http import LAST_EVENT_ID, EventStream, Route, bearer, body_of, json, wait_of, whole_number
+from lanmesh.faces.http import (
+    LAST_EVENT_ID,
+    EventStream,
+    Route,
+    bearer,
+    body_of,
+    certified,
+    json,
+    wait_of,
+    whole_number,
+)
 from lanmesh.model.envelope import PROTOCOL_VERSION, Answer, Cancel, Envelope, EnvelopeType, TaskRequest
 from lanmesh.model.history import PROGRESS, Event
 from lanmesh.model.task import FINAL, TaskState
@@ -19,6 +29,7 @@ from lanmesh.protocol import codec, profiles, sse
 from lanmesh.protocol.codec import Happening, Health, ReportBody, Stored, Whoami
 from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.openapi import Shape
+from lanmesh.protocol.pairing import Confirmation, Confirmed, Hello, Welcome
 
 _NOTHING = {b"", b"{}"}
 """Bodies that say no more than the address does."""
@@ -36,6 +47,8 @@ class Rest:
         routes = [
             Route("GET", "/lan/health", self.health),
             Route("GET", "/lan/whoami", self.whoami),
+            Route("POST", "/lan/pair/start", self.pair_start),
+            Route("POST", "/lan/pair/finish", self.pair_finish),
             Route("GET", "/lan/profile", self.profile),
             Route("POST", "/lan/message", self.message),
             Route("POST", "/lan/task", self.task),
@@ -52,22 +65,39 @@ class Rest:
     async def health(self, _request: Request) -> Response:
         """Tell anyone that this node lives."""
         node = self._node
-        health = Health(version=node.version, node_id=node.peers.me, uptime=round(node.uptime_s, 3))
+        health = Health(version=node.version, node_id=node.node_id, uptime=round(node.uptime_s, 3))
         return json(codec.encode(health))
 
     @shaped(Shape(gives=Whoami, anyone=True))
     async def whoami(self, request: Request) -> Response:
         """Tell a caller what its token is worth here."""
         try:
-            caller = self._caller(request)
+            caller = await self._caller(request)
+        except ClientCertRequired:
+            return json(codec.encode(Whoami(status="client_cert_required")))
+        except CertMismatch:
+            return json(codec.encode(Whoami(status="cert_mismatch")))
         except NotAuthenticated:
             return json(codec.encode(Whoami(status="not_paired")))
         return json(codec.encode(Whoami(status="paired", origin=caller.origin)))
 
+    @shaped(Shape(takes=Hello, gives=Welcome, anyone=True))
+    async def pair_start(self, request: Request) -> Response:
+        """Take part in one try of a node that was told this one's code; over TLS only."""
+        _over_tls(request)
+        return json(self._node.pairing.start(await body_of(request)))
+
+    @shaped(Shape(takes=Confirmation, gives=Confirmed, anyone=True))
+    async def pair_finish(self, request: Request) -> Response:
+        """Store the pairing with a node that proves that it knew the code; over TLS only."""
+        _over_tls(request)
+        host = request.client.host if request.client is not None else ""
+        return json(await self._node.pairing.finish(await body_of(request), host))
+
     @shaped(Shape(gives=profiles.ProfileBody))
     async def profile(self, request: Request) -> Response:
         """Tell a peer what this node is, offers and has to do."""
-        caller = self._caller(request)
+        caller = await self._caller(request)
         return json(profiles.encode(self._node.peers.own_profile(caller)))
 
     @shaped(Shape(envelope=EnvelopeType.MESSAGE, gives=Stored, status=(202,)))
@@ -99,7 +129,7 @@ class Rest:
     @shaped(Shape(gives=ReportBody, query=("wait", "version")))
     async def report(self, request: Request) -> Response:
         """Tell how a task of the caller's fares."""
-        caller = self._caller(request)
+        caller = await self._caller(request)
         query = request.query_params
         report = await self._node.arrivals.report(
             caller,
@@ -112,7 +142,7 @@ class Rest:
     @shaped(Shape(status=(200, 204), media="text/event-stream"))
     async def events(self, request: Request) -> Response:
         """Tell what happens to a task of the caller's, as it happens, until its end."""
-        caller = self._caller(request)
+        caller = await self._caller(request)
         after = whole_number(request.headers, LAST_EVENT_ID) or 0
         news = self._node.arrivals.events(caller, request.path_params["id"], after)
         return Response(status_code=204) if news is None else EventStream(self._frames(request, caller, news))
@@ -122,7 +152,7 @@ class Rest:
     ) -> AsyncGenerator[bytes, None]:
         async with aclosing(news):
             async for some in news:
-                if not self._node.still_knows(caller, bearer(request)):
+                if not self._node.still_knows(caller, bearer(request), certified(request)):
                     return  # its token was taken back meanwhile
                 happened = some.events if some.end is None else some.events[:-1]
                 frames = b"".join(sse.encode(_frame(event)) for event in happened)
@@ -134,12 +164,12 @@ class Rest:
     @shaped(Shape(envelope=EnvelopeType.ANSWER, gives=ReportBody, status=(202,)))
     async def answer(self, request: Request) -> Response:
         """Take the answer to what a task of the caller's has asked."""
-        caller, name, body = self._caller(request), request.path_params["id"], await body_of(request)
+        caller, name, body = await self._caller(request), request.path_params["id"], await body_of(request)
         said = parse(body)
         if isinstance(said, dict) and "payload" not in said:
             text = convert(said, codec.SaidToTask).text
             return json(codec.encode_report(await self._node.arrivals.answer_named(caller, name, text)), 202)
-        envelope, digest = _of_type(request, body, EnvelopeType.ANSWER)
+        envelope, digest = self._of_type(request, body, EnvelopeType.ANSWER)
         if isinstance(envelope.payload, Answer) and envelope.payload.task_id != name:
             raise InvalidRequest("payload.taskId is not the task of the address")
         return json(codec.encode_report(await self._node.arrivals.answer(caller, envelope, digest)), 202)
@@ -147,29 +177,29 @@ class Rest:
     @shaped(Shape(envelope=EnvelopeType.CANCEL, gives=ReportBody, status=(200, 202)))
     async def cancel(self, request: Request) -> Response:
         """Have a task of the caller's end before its time."""
-        caller, name, body = self._caller(request), request.path_params["id"], await body_of(request)
+        caller, name = await self._caller(request), request.path_params["id"]
+        body = await body_of(request)
         if body.strip() in _NOTHING:
             report = await self._node.arrivals.cancel_named(caller, name)
         else:
-            envelope, digest = _of_type(request, body, EnvelopeType.CANCEL)
+            envelope, digest = self._of_type(request, body, EnvelopeType.CANCEL)
             if isinstance(envelope.payload, Cancel) and envelope.payload.task_id != name:
                 raise InvalidRequest("payload.taskId is not the task of the address")
             report = await self._node.arrivals.cancel(caller, envelope, digest)
         return json(codec.encode_report(report), 200 if report.state in FINAL else 202)
 
-    def _caller(self, request: Request) -> Caller:
-        return self._node.identify(bearer(request))
+    async def _caller(self, request: Request) -> Caller:
+        return await self._node.identify(bearer(request), certified(request))
 
     async def _envelope(self, request: Request, *kinds: EnvelopeType) -> tuple[Caller, Envelope, bytes]:
-        caller = self._caller(request)
-        return caller, *_of_type(request, await body_of(request), *kinds)
+        caller = await self._caller(request)
+        return caller, *self._of_type(request, await body_of(request), *kinds)
 
-
-def _of_type(request: Request, body: bytes, *kinds: EnvelopeType) -> tuple[Envelope, bytes]:
-    envelope, digest = codec.decode_envelope(body)
-    if envelope.type not in kinds:
-        raise InvalidRequest(f"a {envelope.type} envelope does not belong to {request.url.path}")
-    return envelope, digest
+    def _of_type(self, request: Request, body: bytes, *kinds: EnvelopeType) -> tuple[Envelope, bytes]:
+        envelope, digest = codec.decode_envelope(body, self._node.local_name)
+        if envelope.type not in kinds:
+            raise InvalidRequest(f"a {envelope.type} envelope does not belong to {request.url.path}")
+        return envelope, digest
 
 
 def _frame(event: Event) -> sse.Frame:
@@ -180,3 +210,13 @@ def _frame(event: Event) -> sse.Frame:
         progress=event.detail if event.kind == PROGRESS else None,
     )
     return sse.Frame(event.kind, codec.encode(happening), event.version)
+
+
+def _over_tls(request: Request) -> None:
+    """Refuse a ceremony whose connection proves no key of this node, as through the gateway.
+
+    Raises:
+        NotAllowed: It came in clear text.
+    """
+    if request.url.scheme != "https":
+        raise NotAllowed("nodes pair on the mesh port, by TLS")

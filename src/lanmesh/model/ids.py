@@ -33,6 +33,7 @@ RESERVED = frozenset({SHARED, SELF, "any"})
 _WIRE_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 _NODE_ID = re.compile(r"[a-z2-7]{52}")
 _PEER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NODE_ID = re.compile(r"[a-z2-7]{52}")
 
 
 def wire_id(text: str) -> WireId:
@@ -90,10 +91,25 @@ def slug(name: str) -> PeerId:
 
 def short(identifier: str) -> str:
     """Return what people see of an id; the whole of it when it is not one of ours."""
-    return identifier[:8] if re.fullmatch(r"[a-z2-7]{26}", identifier) else identifier
+    return identifier[:8] if re.fullmatch(r"[a-z2-7]{26}|[a-z2-7]{52}", identifier) else identifier
 
 
 def quoted(text: str, limit: int = 40) -> str:
     """Return foreign text as it may stand in an error: escaped, in quotes and cut."""
     cut = text if len(text) <= limit else text[:limit] + "…"
     return f'"{cut.encode("unicode_escape").decode()}"' if not cut.isprintable() else f'"{cut}"'
+
+
+def address(text: str, default_port: int) -> tuple[str, int]:
+    """Return the host and the port in `HOST[:PORT]`; an IPv6 address with a port stands in brackets.
+
+    Raises:
+        InvalidRequest: It is no such thing.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or (":" in host and not host.endswith("]")):
+        host, port = text, str(default_port)
+    host = host.removeprefix("[").removesuffix("]")
+    if not host or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:  # noqa: PLR2004
+        raise InvalidRequest(f"{quoted(text)} is no HOST[:PORT]")
+    return host, int(port)

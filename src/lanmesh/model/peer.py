@@ -1,18 +1,30 @@
 """peers: the nodes that this one knows, and what was last seen of them"""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from lanmesh.model.envelope import EnvelopeType
-from lanmesh.model.ids import PeerId
+from lanmesh.model.ids import NodeId, PeerId
 from lanmesh.model.task import AcceptMode
 
 DEFAULT_PORT = 18760
 """The mesh port of a node; a gateway's own port is 18789."""
 
 
+class Wire(StrEnum):
+    """What protects the way to a peer."""
+
+    CLEARTEXT = "cleartext"
+    """Nothing: whoever is between reads along."""
+    TLS = "tls"
+    """Its key, as it was at first use."""
+    PAIRED = "paired"
+    """Its key and this node's, as they were proven to each other."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
-    """A node that the owner has configured."""
+    """A node that this one may talk to: configured, or paired."""
 
     id: PeerId
     host: str
@@ -21,6 +33,62 @@ class Peer:
     """What is done with its tasks; `None`: what is done with those of others."""
     may: frozenset[EnvelopeType] = frozenset({EnvelopeType.MESSAGE, EnvelopeType.TASK})
     """What it may begin. It may always tell of what this node asked of it."""
+    tls: bool = False
+    node_id: NodeId | None = None
+    """The key that it has proven by pairing; `None` for one that is only configured."""
+    certificate: bytes | None = None
+    """The one certificate that it may show, in DER; `None` while its first use is to come."""
+
+    @property
+    def wire(self) -> Wire:
+        """What protects the way to it."""
+        if self.node_id is not None:
+            return Wire.PAIRED
+        return Wire.TLS if self.tls else Wire.CLEARTEXT
+
+
+class PairingState(StrEnum):
+    """How far two nodes have come with knowing each other."""
+
+    PENDING = "pending"
+    """The ceremony has ended here; whether it has there, its first fully checked call tells."""
+    PAIRED = "paired"
+    BLOCKED = "blocked"
+    """Never again, until its owner unpairs it."""
+
+
+PENDING_S = 600.0
+"""How long a node that showed a code waits for the other's first call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pairing:
+    """What two nodes have agreed on, as one of them keeps it."""
+
+    session: str
+    """Names the ceremony, the same on both sides."""
+    peer: PeerId
+    """The name of the other here."""
+    node_id: NodeId
+    certificate: bytes
+    host: str
+    port: int
+    token: str
+    """What this node presents to the other."""
+    accepted: bytes
+    """SHA-256 of what the other presents to this node."""
+    dialled: bool
+    """Whether this side dialled; the other showed the code."""
+    state: PairingState = PairingState.PENDING
+    made_at: float
+
+    def dead(self, now: float) -> bool:
+        """Return whether the other side's first call can no longer complete it.
+
+        Only the side that was dialled may give up by the clock: the other cannot know whether its
+        first call has arrived, until it is told.
+        """
+        return self.state is PairingState.PENDING and not self.dialled and now > self.made_at + PENDING_S
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,8 +1,10 @@
 """listen on a port and serve an app there, until told to stop"""
 
+import asyncio
 import errno
 import resource
 import socket
+import ssl
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,6 +13,7 @@ from typing import Any
 import uvicorn
 
 from lanmesh.errors import InvalidConfig
+from lanmesh.model.ids import NodeId
 from lanmesh.net.head import names_of
 from lanmesh.net.shell import Door, Limits, shells
 
@@ -19,6 +22,9 @@ KEEP_ALIVE_S = 75
 
 DRAIN_S = 2
 """How long answers that are under way may take when the node stops."""
+
+HANDSHAKE_S = 10.0
+"""How long a caller may take to speak TLS: until then it is not counted."""
 
 
 def bind(host: str, port: int, *, or_any: bool = False) -> socket.socket:
@@ -60,6 +66,7 @@ class Listener:
         *,
         names: frozenset[str] | None = None,
         limits: Limits | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """Take over a socket made by `bind`.
 
@@ -68,11 +75,16 @@ class Listener:
             listening: The socket.
             names: Under which names it is addressed, beside addresses; `None`: that of the host.
             limits: What callers may take up; `None`: as much as the files that this process may open allow.
+            tls: Speak nothing else; `None`: plain HTTP.
         """
         self._socket = listening
-        door = Door(names_of(socket.gethostname()) if names is None else names, limits or _limits())
+        self._tls = tls
+        self._door = door = Door(
+            names_of(socket.gethostname()) if names is None else names, limits or _limits()
+        )
         protocol: Any = shells(door)  # uvicorn asks for a class, and calls it
         self._server = _Server(
+            tls,
             uvicorn.Config(
                 app,
                 http=protocol,
@@ -85,7 +97,7 @@ class Listener:
                 proxy_headers=False,
                 timeout_keep_alive=KEEP_ALIVE_S,
                 timeout_graceful_shutdown=DRAIN_S,
-            )
+            ),
         )
 
     @property
@@ -102,6 +114,15 @@ class Listener:
         """Let `serve` return soon."""
         self._server.should_exit = True
 
+    def trust(self, certificate: bytes) -> None:
+        """Let clients show one more certificate, in DER."""
+        if self._tls is not None:
+            self._tls.load_verify_locations(cadata=certificate)
+
+    def drop(self, node: NodeId) -> None:
+        """Close all connections of a node at once, answers under way too."""
+        self._door.close_to(node)
+
 
 def _limits() -> Limits:
     """Return limits that leave this process files for all else; macOS allows 256 in all."""
@@ -111,6 +132,27 @@ def _limits() -> Limits:
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, tls: ssl.SSLContext | None, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._tls = tls
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, as uvicorn does, but with a bound on handshakes, which it has not."""
+        config = self.config
+        options: dict[str, Any] = {} if self._tls is None else {"ssl_handshake_timeout": HANDSHAKE_S}
+
+        def protocol() -> asyncio.Protocol:
+            return config.http_protocol_class(  # type: ignore[call-arg]
+                config=config, server_state=self.server_state, app_state=self.lifespan.state
+            )
+
+        loop = asyncio.get_running_loop()
+        self.servers = [
+            await loop.create_server(protocol, sock=each, ssl=self._tls, backlog=config.backlog, **options)
+            for each in sockets or ()
+        ]
+        self.started = True
+
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
         """Leave signals alone: the daemon has them."""

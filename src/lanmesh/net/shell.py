@@ -12,8 +12,9 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from lanmesh.errors import HeadTooLarge, InvalidRequest, MeshError, TooBusy, TooSlow
+from lanmesh.model.ids import NodeId
 from lanmesh.net import head
-from lanmesh.protocol import problems
+from lanmesh.protocol import certificates, problems
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,11 @@ class Door:
         """Forget a connection."""
         self._inside.pop(shell, None)
 
+    def close_to(self, node: NodeId) -> None:
+        """Close all connections of a node."""
+        for shell in [shell for shell in self._inside if shell.certified == node]:
+            shell.transport.abort()
+
     def tell(self, error: MeshError, address: str, now: float) -> None:
         """Log a refusal, but no more of them than a log can bear."""
         due, more = self._told.get(error.code, (0.0, 0))
@@ -114,6 +120,8 @@ class Shell(HttpToolsProtocol):
     def __init__(self, *args: Any, door: Door, **more: Any) -> None:
         """Belong to a door; all else is uvicorn's."""
         super().__init__(*args, **more)
+        self.certified: NodeId | None = None
+        """The node whose key the connection has proven, if it has; the app finds it in its state."""
         self._door = door
         self._limits = door.limits
         self._phase = _Phase.IDLE
@@ -138,6 +146,11 @@ class Shell(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin, if there is room."""
+        tls = transport.get_extra_info("ssl_object")
+        shown = None if tls is None else tls.getpeercert(binary_form=True)
+        if shown is not None:
+            self.certified = certificates.node_of(shown)
+            self.app_state = {**self.app_state, "certified": self.certified}
         super().connection_made(transport)
         if self._door.enter(self, self._address):
             self._mind()

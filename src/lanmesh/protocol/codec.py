@@ -176,7 +176,7 @@ class Stored(Wire, kw_only=True):
 class Whoami(_Sparse, kw_only=True):
     """What a node makes of the caller's credentials."""
 
-    status: Literal["paired", "not_paired"]
+    status: Literal["paired", "not_paired", "client_cert_required", "cert_mismatch"]
     origin: str | None = None
     """Under whose name the caller's ids are kept; `shared` for the shared token."""
 
@@ -186,8 +186,10 @@ def encode(value: msgspec.Struct) -> bytes:
     return msgspec.json.encode(value)
 
 
-def decode_envelope(body: bytes) -> tuple[Envelope, bytes]:
+def decode_envelope(body: bytes, local: Callable[[str], str] = str) -> tuple[Envelope, bytes]:
     """Return the envelope in a request's body, and its digest.
+
+    `local` returns the name by which a node that the wire names is known here.
 
     Two envelopes under one id are the same if and only if their digests are equal: SHA-256 over
     the sorted-key JSON of `type`, `to` and `payload`. What a retry may change (`ttl`,
@@ -206,20 +208,21 @@ def decode_envelope(body: bytes) -> tuple[Envelope, bytes]:
         raise UnsupportedVersion(
             f"protocolVersion is {ids.quoted(wire.protocol_version)}: this node speaks {PROTOCOL_VERSION}"
         )
+    recipient = None if wire.to is None else local(wire.to)
     envelope = Envelope(
         id=_named("id", ids.wire_id, wire.id),
-        sender=wire.from_,
-        recipient=wire.to,
+        sender=local(wire.from_),
+        recipient=recipient,
         timestamp_ms=_milliseconds(wire.timestamp),
         payload=_payload(wire.type, wire.payload),
         reply_to=None if wire.reply_to is None else _named("replyTo", ids.wire_id, wire.reply_to),
         reply_key=wire.reply_key,
         ttl_s=None if wire.ttl is None else wire.ttl / 1000,
         root_id=None if wire.root_id is None else _named("rootId", ids.wire_id, wire.root_id),
-        path=tuple(_named("path", ids.peer_id, name) for name in wire.path),
+        path=tuple(_named("path", ids.peer_id, local(name)) for name in wire.path),
         hops=max(wire.hops, len(wire.path)),
     )
-    return envelope, _digest(wire.type, wire.to, wire.payload)
+    return envelope, _digest(wire.type, recipient, wire.payload)
 
 
 def encode_envelope(envelope: Envelope) -> bytes:

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from lanmesh.model.delivery import Delivery
 from lanmesh.model.envelope import Mail
-from lanmesh.model.peer import Contact, Peer
+from lanmesh.model.peer import DEFAULT_PORT, Contact, Pairing, Peer
 from lanmesh.model.task import AcceptMode, Task
 from lanmesh.protocol.codec import milliseconds
 
@@ -115,11 +115,15 @@ class MessageView(View, kw_only=True):
 
 
 class PeerView(View, kw_only=True):
-    """A configured peer, and what was last seen of it."""
+    """A configured or paired peer, and what was last seen of it."""
 
     id: str
     host: str
     port: int
+    wire: str
+    """What protects the way to it: `paired`, `tls` (its key is that of the first use), `cleartext`."""
+    node_id: str | None
+    """The key that it has proven; `null` for one that is not paired."""
     has_token: bool
     heard_at: int | None
     reached_at: int | None
@@ -144,6 +148,7 @@ class StatusView(View, kw_only=True):
     """The node at a glance."""
 
     id: str
+    node_id: str
     name: str
     version: str
     uptime: float
@@ -169,6 +174,46 @@ class SettingView(View, kw_only=True):
     key: str
     value: Any
     source: str
+
+
+class InvitationView(View, kw_only=True):
+    """A code that can be typed on another node, and what has come of it."""
+
+    code: str
+    closes_at: int | None
+    open: bool
+    """Whether it can still be used."""
+    port: int
+    listen: str
+    guest: "PairingView | None" = None
+    """Who has used it."""
+
+
+class PairingView(View, kw_only=True):
+    """A node that has proven its key."""
+
+    peer: str
+    """Its name here."""
+    node_id: str
+    host: str
+    port: int
+    state: str
+    """`pending` until both sides are known to count on it, then `paired`."""
+
+
+class PairRequest(View, kw_only=True):
+    """A code that another node shows, and where that is."""
+
+    code: str
+    host: str
+    port: Annotated[int, Meta(ge=1, le=65535)] = DEFAULT_PORT
+
+
+class UpgradeRequest(View, kw_only=True):
+    """Where the mesh port of a peer is, if not where it is configured."""
+
+    host: str | None = None
+    port: Annotated[int, Meta(ge=1, le=65535)] | None = None
 
 
 class SendRequest(View, kw_only=True):
@@ -286,6 +331,8 @@ def peer_view(
         id=peer.id,
         host=peer.host,
         port=peer.port,
+        wire=peer.wire,
+        node_id=peer.node_id,
         has_token=has_token,
         heard_at=milliseconds(contact.heard_at),
         reached_at=milliseconds(contact.reached_at),
@@ -293,4 +340,15 @@ def peer_view(
         error=contact.error,
         queued=queued,
         accept_mode=accept_mode,
+    )
+
+
+def pairing_view(pairing: Pairing) -> PairingView:
+    """Return how a pairing is shown; its tokens never are."""
+    return PairingView(
+        peer=pairing.peer,
+        node_id=pairing.node_id,
+        host=pairing.host,
+        port=pairing.port,
+        state=pairing.state,
     )

@@ -55,6 +55,8 @@ class Topic(StrEnum):
     UNDELIVERED = "undelivered"
     CONTACT = "contact"
     RETURN = "return"
+    PAIRING = "pairing"
+    DISTRUST = "distrust"
     STOPPING = "stopping"
 
 

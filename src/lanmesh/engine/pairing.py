@@ -1,0 +1,368 @@
+"""the room of pairing: codes shown and typed, and what becomes of a pairing later"""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from lanmesh.engine.callers import digest_of
+from lanmesh.engine.events import Events, heard
+from lanmesh.engine.ports import Clock, Random, Strangers
+from lanmesh.engine.roster import Roster
+from lanmesh.errors import (
+    AnswerLost,
+    InvalidRequest,
+    MeshError,
+    PairingClosed,
+    PairingFailed,
+    PeerNotFound,
+    PeerUnreachable,
+)
+from lanmesh.model import ids
+from lanmesh.model.ids import PeerId
+from lanmesh.model.peer import DEFAULT_PORT, Pairing, PairingState
+from lanmesh.protocol import certificates, codec, pairing
+from lanmesh.protocol.json import convert, parse
+from lanmesh.protocol.pairing import (
+    Agreement,
+    Confirmation,
+    Confirmed,
+    Dialler,
+    Hello,
+    Stage,
+    Welcome,
+    Window,
+)
+from lanmesh.store import pairings
+from lanmesh.store.database import Change, Database, Topic, Transaction
+
+T = TypeVar("T")
+
+_LOST_ANSWERS = 3
+"""How often the last answer is asked for again while the code lasts."""
+
+_AGAIN_S = 15.0
+"""Between two questions to a node that has not said yet whether the pairing counts there."""
+
+NOT_PAIRED = "not_paired"
+PAIRED = "paired"
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invitation:
+    """A code that can be typed elsewhere, and what has come of it."""
+
+    code: str
+    closes_at: float
+    open: bool
+    guest: Pairing | None
+    """Who has used it; `None` while nobody has."""
+
+
+class Pairings:
+    """Brings nodes together by a short code, and parts them again."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        events: Events,
+        clock: Clock,
+        chance: Random,
+        roster: Roster,
+        strangers: Strangers,
+        certificate: bytes,
+        port: int,
+    ) -> None:
+        """Pair the node that has a certificate, and that peers can reach on a port."""
+        self._database = database
+        self._events = events
+        self._clock = clock
+        self._chance = chance
+        self._roster = roster
+        self._strangers = strangers
+        self._certificate = certificate
+        self._port = port
+        self._code = ""
+        self._window: Window | None = None
+        self._renewals: dict[PeerId, Window] = {}
+
+    # --- for the owner of this node -------------------------------------------------------------
+
+    def invite(self) -> Invitation:
+        """Show a new code; an earlier one counts no more."""
+        if self._window is not None:
+            self._window.close()
+        self._code = pairing.new_code(self._chance.bytes)
+        self._window = self._new_window(pairing.secret_of_code(self._code))
+        return self.invitation()
+
+    async def expected(self, wait_s: float) -> Invitation:
+        """Return what has come of the code that was shown last; held until somebody has used it.
+
+        Raises:
+            PairingClosed: None was shown.
+        """
+        deadline = self._clock.monotonic() + wait_s
+        with self._events.watch(Change(Topic.PAIRING), Change(Topic.STOPPING)) as changed:
+            while True:
+                changed.clear()
+                now = self.invitation()
+                left_s = min(deadline - self._clock.monotonic(), now.closes_at - self._clock.now())
+                came = now.guest is not None and now.guest.state is not PairingState.PENDING
+                if came or not now.open or left_s <= 0:
+                    return now
+                if not await heard(self._clock, changed, left_s):
+                    return self.invitation()
+
+    def invitation(self) -> Invitation:
+        """Return what has come of the code that was shown last.
+
+        Raises:
+            PairingClosed: None was shown.
+        """
+        if self._window is None:
+            raise PairingClosed("no code was shown since this node started")
+        agreed = self._window.agreement
+        states = (PairingState.PENDING, PairingState.PAIRED)
+        guests = [
+            each for each in self._roster.pairings(*states) if agreed and each.session == agreed.session
+        ]
+        over = self._window.stage is Stage.CLOSED or self._clock.now() >= self._window.closes_at
+        return Invitation(
+            code=self._code,
+            closes_at=self._window.closes_at,
+            open=not over,
+            guest=guests[0] if guests else None,
+        )
+
+    async def dial(self, code: str, host: str, port: int) -> Pairing:
+        """Pair with the node at an address that shows a code.
+
+        Raises:
+            InvalidRequest: That is no code.
+            PairingClosed: It shows none.
+            PairingFailed: It shows another, or somebody is in between; nothing was stored.
+            PeerUnreachable: Nobody listens there; so too `AnswerLost`.
+        """
+        return await self._pair(pairing.secret_of_code(code), "code", host, port, None)
+
+    async def renew(self, name: str, host: str | None = None, port: int | None = None) -> Pairing:
+        """Pair with a peer that this node shares tokens with, or give both new ones, without a code.
+
+        Args:
+            name: The peer.
+            host: Where its mesh port is; `None`: where it is configured.
+            port: That port; `None`: where it is paired, else the default.
+
+        Raises:
+            PeerNotFound: There is no such peer.
+            InvalidRequest: Not both sides have a token for the other here.
+            MeshError: As `dial`.
+        """
+        peer = self._roster.get(PeerId(name))
+        if peer is None:
+            raise PeerNotFound(f"no peer {ids.quoted(name)} is known")
+        exchanged = self._roster.exchanged(peer.id)
+        if exchanged is None:
+            raise InvalidRequest(
+                f"this node and {peer.id} need a token for each other: set both, or use a code"
+            )
+        at = port or (peer.port if peer.tls else DEFAULT_PORT)
+        return await self._pair(
+            pairing.secret_of_tokens(*exchanged), "tokens", host or peer.host, at, peer.id
+        )
+
+    async def unpair(self, name: str) -> None:
+        """Forget what a peer has proven; it is no peer any more, unless it is configured as well.
+
+        Raises:
+            PeerNotFound: It has proven nothing.
+        """
+        self._close_for(name)
+        if not await self._database.write(lambda tx: pairings.forget(tx, PeerId(name))):
+            raise PeerNotFound(f"no peer {ids.quoted(name)} is paired")
+        log.info("unpaired", extra={"peer": name})
+
+    async def block(self, name: str) -> None:
+        """Let a paired node be no peer any more, and never again, until it is unpaired.
+
+        Raises:
+            PeerNotFound: It is not paired.
+        """
+        found = self._roster.paired(PeerId(name))
+        if found is None:
+            raise PeerNotFound(f"no peer {ids.quoted(name)} is paired")
+        self._close_for(name)
+        await self._database.write(lambda tx: pairings.block(tx, found))
+        log.info("blocked", extra={"peer": name})
+
+    # --- for callers from the network ------------------------------------------------------------
+
+    def start(self, body: bytes) -> bytes:
+        """Take part in one try of a node that wants to pair, and return the answer.
+
+        Raises:
+            InvalidRequest: The body is none of a ceremony.
+            PairingClosed: This node shows no code, or shares no tokens with that one.
+            PairingFailed: What came cannot be part of a ceremony.
+        """
+        hello = convert(parse(body), Hello)
+        ids.peer_id(hello.name)
+        node_id = certificates.node_of(hello.certificate)
+        if node_id is not None and pairings.blocked(self._database.read, node_id):
+            raise PairingClosed
+        window = self._window if hello.by == "code" else self._renewal(hello)
+        if window is None:
+            raise PairingClosed
+        return codec.encode(window.start(hello, self._clock.now()))
+
+    async def finish(self, body: bytes, host: str) -> bytes:
+        """Store the pairing with a node that proves that it knew the secret; return the proof of this one.
+
+        Raises:
+            InvalidRequest: The body is none of a ceremony.
+            PairingClosed: No such ceremony is under way.
+            PairingFailed: The proof is wrong.
+        """
+        said = convert(parse(body), Confirmation)
+        for name, window in ((None, self._window), *self._renewals.items()):
+            if window is not None and window.session == said.session:
+                agreement = window.prove(said, self._clock.now())
+                await self._database.write(self._keeping(agreement, host, agreement.port or 0, name))
+                return codec.encode(Confirmed(tag=agreement.tag))
+        raise PairingClosed
+
+    async def complete(self, session: str) -> None:
+        """Let a pairing count: its other side has called by its credentials."""
+        done = await self._database.write(lambda tx: pairings.complete(tx, session))
+        if done is not None:
+            log.info("paired", extra={"peer": done.peer, "node": ids.short(done.node_id)})
+
+    # ---------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Ask until it is known whether pairings that this side dialled count on the other, for ever."""
+        with self._events.watch(Change(Topic.PAIRING)) as changed:
+            while True:
+                changed.clear()
+                await self._database.insist(self._sweep, self._clock.sleep)
+                open_ones = [each for each in self._roster.pairings(PairingState.PENDING) if each.dialled]
+                for each in open_ones:
+                    with suppress(MeshError):
+                        await self._settle(each)
+                if open_ones:
+                    await heard(self._clock, changed, _AGAIN_S)
+                else:
+                    await changed.wait()
+
+    async def _pair(
+        self, secret: bytes, by: Literal["code", "tokens"], host: str, port: int, name: PeerId | None
+    ) -> Pairing:
+        theirs = await self._strangers.meet(host, port)
+        dialler = Dialler(
+            secret,
+            name=self._roster.me,
+            port=self._port,
+            certificate=self._certificate,
+            theirs=theirs,
+            session=ids.local_id(self._chance.bytes(16)),
+            entropy=self._chance.bytes,
+            by=by,
+        )
+        hello = codec.encode(dialler.hello)
+        welcome = _answer(await self._strangers.ask(host, port, theirs, "/lan/pair/start", hello), Welcome)
+        ids.peer_id(welcome.name)
+        proof = codec.encode(dialler.answer(welcome))
+        confirmed = _answer(await self._last_answer(host, port, theirs, proof), Confirmed)
+        agreement = dialler.finish(confirmed)
+        kept = await self._database.write(self._keeping(agreement, host, port, name))
+        with suppress(PeerUnreachable, AnswerLost):  # then `run` asks on
+            await self._settle(kept)
+        found = [each for each in self._roster.pairings(*PairingState) if each.session == kept.session]
+        return found[0] if found else kept
+
+    async def _last_answer(self, host: str, port: int, theirs: bytes, proof: bytes) -> bytes:
+        for _ in range(_LOST_ANSWERS):
+            with suppress(AnswerLost):
+                return await self._strangers.ask(host, port, theirs, "/lan/pair/finish", proof)
+        return await self._strangers.ask(host, port, theirs, "/lan/pair/finish", proof)
+
+    async def _settle(self, pending: Pairing) -> None:
+        """Make the first fully checked call; what it says of the pairing is so."""
+        standing = await self._strangers.standing(pending)
+        if standing == PAIRED:
+            await self.complete(pending.session)
+        elif standing == NOT_PAIRED:
+            await self._database.write(lambda tx: pairings.drop(tx, pending.session))
+            raise PairingFailed("the other side took too long, or was restarted: begin anew")
+
+    def _keeping(
+        self, agreement: Agreement, host: str, port: int, name: PeerId | None
+    ) -> Callable[[Transaction], Pairing]:
+        """Return the change that stores what was agreed on; the same again changes nothing."""
+
+        def change(tx: Transaction) -> Pairing:
+            if pairings.blocked(tx, agreement.node_id):
+                raise PairingClosed("that node is blocked here: unpair it first")
+            kept = Pairing(
+                session=agreement.session,
+                peer=name or self._roster.name_for(tx, agreement.node_id, agreement.name),
+                node_id=agreement.node_id,
+                certificate=agreement.certificate,
+                host=host,
+                port=port,
+                token=agreement.token,
+                accepted=digest_of(agreement.accepted),
+                dialled=agreement.dialled,
+                made_at=self._clock.now(),
+            )
+            pairings.keep(tx, kept)
+            return kept
+
+        return change
+
+    def _sweep(self, tx: Transaction) -> None:
+        now = self._clock.now()
+        for each in pairings.pairings(tx):
+            if each.dead(now):
+                pairings.drop(tx, each.session)
+
+    def _renewal(self, hello: Hello) -> Window | None:
+        """Return the window for a node that knows the tokens that this one shares with it."""
+        node_id = certificates.node_of(hello.certificate)
+        known = [each.peer for each in self._roster.pairings(PairingState.PAIRED) if each.node_id == node_id]
+        name = known[0] if known else PeerId(hello.name)
+        exchanged = self._roster.exchanged(name) if name in self._roster else None
+        if exchanged is None or (not known and self._roster.paired(name)):
+            return None
+        window = self._renewals.get(name)
+        if window is None or window.stage is Stage.AGREED or self._clock.now() >= window.closes_at:
+            to_me, to_them = exchanged[1], exchanged[0]
+            window = self._renewals[name] = self._new_window(pairing.secret_of_tokens(to_me, to_them))
+        return window
+
+    def _new_window(self, secret: bytes) -> Window:
+        return Window(
+            secret,
+            name=self._roster.me,
+            node_id=self._roster.node_id,
+            closes_at=self._clock.now() + pairing.WINDOW_S,
+            entropy=self._chance.bytes,
+        )
+
+    def _close_for(self, name: str) -> None:
+        """Let no answer be asked again that would make a peer of it anew."""
+        if self._window is not None and self._window.agreement is not None:
+            self._window.close()
+        self._renewals.pop(PeerId(name), None)
+
+
+def _answer(body: bytes, kind: type[T]) -> T:
+    try:
+        return convert(parse(body), kind)
+    except InvalidRequest as fault:
+        raise PairingFailed(f"the other side does not answer as a node would: {fault.detail}") from None

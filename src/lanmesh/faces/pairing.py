@@ -1,0 +1,88 @@
+"""pairing for the owner, /op/pairing and /op/peers/*: codes shown and typed, and partings"""
+
+from collections.abc import Callable
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from lanmesh.engine.node import Node
+from lanmesh.engine.pairing import Invitation
+from lanmesh.faces.description import shaped
+from lanmesh.faces.http import Route, body_of, json, wait_of
+from lanmesh.protocol import views
+from lanmesh.protocol.codec import milliseconds
+from lanmesh.protocol.json import convert, parse
+from lanmesh.protocol.openapi import Shape
+
+
+class Pairing:
+    """Whom the owner of this node trusts, and no longer trusts. Never a tool of an agent."""
+
+    def __init__(self, node: Node, address: Callable[[], tuple[str, int]]) -> None:
+        """Speak for a node that peers reach at an address."""
+        self._node = node
+        self._address = address
+
+    def routes(self) -> list[Route]:
+        """Return the table of routes; PROTOCOL.md describes each."""
+        return [
+            Route("POST", "/op/pairing", self.invite),
+            Route("GET", "/op/pairing", self.expected),
+            Route("POST", "/op/pairing/dial", self.dial),
+            Route("POST", "/op/peers/{peer}/upgrade", self.upgrade),
+            Route("POST", "/op/peers/{peer}/unpair", self.unpair),
+            Route("POST", "/op/peers/{peer}/block", self.block),
+        ]
+
+    @shaped(Shape(gives=views.InvitationView))
+    async def invite(self, _request: Request) -> Response:
+        """Show a new code, which can be typed on another node for two minutes."""
+        return self._shown(self._node.pairing.invite())
+
+    @shaped(Shape(gives=views.InvitationView, query=("wait",)))
+    async def expected(self, request: Request) -> Response:
+        """Tell what has come of the code that was shown last; hold the answer back until it is used."""
+        return self._shown(await self._node.pairing.expected(wait_of(request.query_params)))
+
+    @shaped(Shape(takes=views.PairRequest, gives=views.PairingView))
+    async def dial(self, request: Request) -> Response:
+        """Pair with a node that shows a code."""
+        asked = convert(parse(await body_of(request)), views.PairRequest)
+        pairing = await self._node.pairing.dial(asked.code, asked.host, asked.port)
+        return _json(views.pairing_view(pairing))
+
+    @shaped(Shape(takes=views.UpgradeRequest, gives=views.PairingView))
+    async def upgrade(self, request: Request) -> Response:
+        """Pair with a peer by the tokens that both have for each other; of a paired one, renew them."""
+        asked = convert(parse(await body_of(request)), views.UpgradeRequest)
+        peer = request.path_params["peer"]
+        return _json(views.pairing_view(await self._node.pairing.renew(peer, asked.host, asked.port)))
+
+    @shaped(Shape(status=(204,)))
+    async def unpair(self, request: Request) -> Response:
+        """Forget what a peer has proven, and close its connections."""
+        await self._node.pairing.unpair(request.path_params["peer"])
+        return Response(status_code=204)
+
+    @shaped(Shape(status=(204,)))
+    async def block(self, request: Request) -> Response:
+        """Let a paired node be no peer any more, and close its connections, until it is unpaired."""
+        await self._node.pairing.block(request.path_params["peer"])
+        return Response(status_code=204)
+
+    def _shown(self, invitation: Invitation) -> Response:
+        host, port = self._address()
+        view = views.InvitationView(
+            code=invitation.code,
+            closes_at=milliseconds(invitation.closes_at),
+            open=invitation.open,
+            listen=host,
+            port=port,
+            guest=None if invitation.guest is None else views.pairing_view(invitation.guest),
+        )
+        return _json(view)
+
+
+def _json(value: object) -> Response:
+    return json(msgspec.json.encode(value))

@@ -1,0 +1,173 @@
+"""one HTTP request to another node, and what each kind of answer, and of silence, tells"""
+
+import ssl
+from types import TracebackType
+
+import aiohttp
+
+from lanmesh.errors import AnswerLost, MeshError, Misdirected, NotAuthenticated, PeerUnreachable, TooBusy
+from lanmesh.protocol import problems
+
+CONNECT_S = 5.0
+"""A machine on the LAN that has not accepted a connection by then is off."""
+
+ANSWER_S = 30.0
+"""A node stores before it answers; a slow disk on a busy Pi still does so well within this."""
+
+_MAX_ANSWER_BYTES = 2 * 1024 * 1024
+_NOT_NOW = {408, 425, 429, 503, 507}
+"""Answers that say: it was not taken, try again (RFC 9110, RFC 6585 section 4, RFC 4918 section 11.5)."""
+_FAULTS = range(500, 600)
+_GOOD = range(200, 300)
+_CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
+
+
+def hung_up(fault: AnswerLost) -> bool:
+    """Return whether a connection ended without a word, as where our certificate is not known."""
+    return isinstance(fault.__cause__, _CLOSED)
+
+
+def not_known(fault: PeerUnreachable) -> bool:
+    """Return whether the other side answered that it does not know our credentials."""
+    return isinstance(fault.__cause__, NotAuthenticated)
+
+
+class Calls:
+    """A pool of connections to other nodes."""
+
+    def __init__(self) -> None:
+        """Begin without any; open it by `async with`."""
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "Calls":
+        """Open the pool."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, limit_per_host=16, keepalive_timeout=60),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def ask(
+        self,
+        method: str,
+        address: tuple[str, int],
+        path: str,
+        *,
+        who: str,
+        tls: ssl.SSLContext | None,
+        token: str | None = None,
+        body: bytes | None = None,
+        answer_s: float = ANSWER_S,
+    ) -> bytes:
+        """Return what whoever listens at an address answers.
+
+        Args:
+            method: Of HTTP.
+            address: Host and port.
+            path: With its query.
+            who: Whom to name in errors.
+            tls: Whom to trust there, and what to show; `None`: speak plain HTTP.
+            token: What to present.
+            body: What to send.
+            answer_s: How long to wait for the whole answer.
+
+        Raises:
+            PeerUnreachable: What was asked has surely not been taken.
+            AnswerLost: It may have been taken or not.
+            MeshError: It was refused.
+        """
+        if self._session is None:
+            raise PeerUnreachable("this node is stopping")
+        host, port = address
+        headers = {"Content-Type": "application/json"}
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        where = f"{who} at {host} port {port}"
+        url = f"{'http' if tls is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}{path}"
+        try:
+            async with self._session.request(
+                method,
+                url,
+                data=body,
+                headers=headers,
+                timeout=aiohttp.ClientTimeout(total=answer_s, sock_connect=CONNECT_S),
+                allow_redirects=False,
+                ssl=True if tls is None else tls,
+            ) as answer:
+                said = await _bounded(answer)
+                status, retry_after_s = answer.status, _seconds(answer.headers.get("Retry-After"))
+        except aiohttp.ClientConnectorCertificateError as fault:
+            raise PeerUnreachable(
+                f"{where} shows another key than the one that is known: if it was set up anew, run "
+                "`lanmesh unpair` for it, and pair again; else somebody is in between"
+            ) from fault
+        except aiohttp.ClientConnectorError as fault:
+            raise PeerUnreachable(f"{where}: {_reason(fault)}") from fault
+        except aiohttp.ConnectionTimeoutError as fault:
+            raise PeerUnreachable(f"{where}: no connection within {CONNECT_S:g} s") from fault
+        except (aiohttp.InvalidURL, UnicodeError) as fault:
+            raise PeerUnreachable(f"{where}: that is no address") from fault
+        except (TimeoutError, aiohttp.ClientError, ConnectionError) as fault:
+            raise AnswerLost(f"{where}: connected, but no answer: {_reason(fault)}") from fault
+        if status in _GOOD:
+            return said
+        raise refusal(where, status, said, retry_after_s)
+
+
+async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
+    said = bytearray()
+    async for chunk in answer.content.iter_any():
+        said += chunk
+        if len(said) > _MAX_ANSWER_BYTES:
+            answer.close()
+            raise aiohttp.ClientPayloadError(f"the answer has more than {_MAX_ANSWER_BYTES} bytes")
+    return bytes(said)
+
+
+def refusal(where: str, status: int, said: bytes, retry_after_s: float | None) -> MeshError:
+    """Return what an answer with another status than 2xx means to whoever sends.
+
+    Args:
+        where: Who answers, for people.
+        status: The HTTP status.
+        said: The body; of a node of the mesh, a problem document.
+        retry_after_s: Of the header `Retry-After`.
+    """
+    problem = problems.read(said)
+    detail = problem.detail if problem is not None else f"HTTP status {status}, without an explanation"
+    if isinstance(problem, NotAuthenticated):
+        # Tokens get rotated and mended; what waits for the peer should outlive that.
+        why = "" if type(problem) is NotAuthenticated else f": {problem.code}"
+        unknown = PeerUnreachable(f"{where} does not know our token{why}", retry_after_s=retry_after_s)
+        unknown.__cause__ = problem
+        return unknown
+    if isinstance(problem, Misdirected):
+        return PeerUnreachable(f"{where}: {detail}", retry_after_s=retry_after_s)
+    if status in _NOT_NOW:
+        kind = type(problem) if isinstance(problem, TooBusy) else TooBusy
+        return kind(f"{where}: {detail}", retry_after_s=retry_after_s)
+    if status in _FAULTS:
+        return AnswerLost(f"{where}: {detail}", retry_after_s=retry_after_s)
+    if problem is None:
+        # Some other server has the port just now: only a node of the mesh can refuse for good.
+        return PeerUnreachable(f"{where} is no node of the mesh: it answers with status {status}")
+    return problem
+
+
+def _seconds(header: str | None) -> float | None:
+    return float(header) if header is not None and header.isascii() and header.isdigit() else None
+
+
+def _reason(fault: BaseException) -> str:
+    if isinstance(fault, aiohttp.ClientConnectorError):
+        return fault.os_error.strerror or str(fault.os_error)
+    return str(fault) or type(fault).__name__

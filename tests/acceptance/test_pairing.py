@@ -1,0 +1,192 @@
+"""Pairing between real processes, by the command line, and what the wire gives away afterwards."""
+
+import contextlib
+import http.client
+import ssl
+import stat
+
+import apsw
+import pytest
+
+from tests.acceptance.mesh import Mesh, start_all
+from tests.acceptance.node_process import PATIENCE_S, NodeProcess, Said, anybody, free_port, until
+
+LONG_S = 30.0
+
+
+def two(mesh: Mesh) -> tuple[NodeProcess, NodeProcess]:
+    """Return two nodes that know nobody; b does a task by counting its words."""
+    a, b = (
+        mesh.lone({"profile": {"id": name}, "node": {"port": free_port(), "command": ["wc", "-w"]}})
+        for name in ("a", "b")
+    )
+    start_all(a, b)
+    return a, b
+
+
+def pair(a: NodeProcess, b: NodeProcess) -> Said:
+    code = b.lanmesh("pair", "--json").json["code"]
+    return a.lanmesh("pair", code, "--at", f"127.0.0.1:{b.port}")
+
+
+def tokens_of(node: NodeProcess) -> set[str]:
+    """Return what a node presents to those it is paired with."""
+    connection = apsw.Connection(str(node.state / "mesh.db"), flags=apsw.SQLITE_OPEN_READONLY)
+    try:
+        return {str(token) for (token,) in connection.execute("SELECT token FROM pairings")}
+    finally:
+        connection.close()
+
+
+def calling_as(a: NodeProcess, b: NodeProcess) -> http.client.HTTPSConnection:
+    """Return a connection to b that proves the key of a."""
+    context = anybody()
+    context.load_cert_chain(a.state / "identity.pem")
+    return http.client.HTTPSConnection("127.0.0.1", b.port, timeout=LONG_S, context=context)
+
+
+def standing(connection: http.client.HTTPSConnection, token: str) -> bytes:
+    connection.request("GET", "/lan/whoami", headers={"Authorization": f"Bearer {token}"})
+    return connection.getresponse().read()
+
+
+def told_once(a: NodeProcess, b: NodeProcess, token: str) -> bytes:
+    with contextlib.closing(calling_as(a, b)) as connection:
+        return standing(connection, token)
+
+
+def test_one_code_and_the_first_task_is_done(mesh: Mesh) -> None:
+    a, b = two(mesh)
+
+    said = pair(a, b)
+    done = a.final(a.delegate("b", "one two three"), within_s=LONG_S)
+    back = b.final(b.delegate("a", "one two"), within_s=LONG_S)
+
+    assert said.status == 0, said.err
+    assert said.out.startswith("paired with b (node ")
+    assert (done["result"].strip(), back["result"].strip()) == ("3", "2")
+    assert [peer["wire"] for node in (a, b) for peer in node.op("GET", "/op/peers").json] == ["paired"] * 2
+    assert {stat.S_IMODE((node.state / "identity.pem").stat().st_mode) for node in (a, b)} == {0o600}
+
+
+def test_a_pairing_outlives_both_nodes(mesh: Mesh) -> None:
+    a, b = two(mesh)
+    pair(a, b)
+
+    a.restart()
+    b.restart()
+
+    assert a.final(a.delegate("b", "one two"), within_s=LONG_S)["result"].strip() == "2"
+
+
+def test_each_check_has_a_reason_of_its_own(mesh: Mesh) -> None:
+    a, b = two(mesh)
+    c = mesh.lone({"profile": {"id": "c"}}).start()
+    pair(a, b)
+    pair(c, b)
+    (token,) = tokens_of(a)
+
+    told = [
+        b.lan("GET", "/lan/whoami", token=token).json["status"],
+        *(told_once(node, b, token) for node in (a, c)),
+        b.lan("GET", "/lan/profile", token=token).json["code"],
+        b.lan("GET", "/lan/whoami", token="guessed").json["status"],
+    ]
+
+    assert told == [
+        "client_cert_required",
+        b'{"status":"paired","origin":"a"}',
+        b'{"status":"cert_mismatch"}',
+        "client-cert-required",
+        "not_paired",
+    ]
+
+
+def test_an_unpaired_peer_is_cut_off_at_once_and_told_why(mesh: Mesh) -> None:
+    a, b = two(mesh)
+    pair(a, b)
+    (token,) = tokens_of(a)
+    connection = calling_as(a, b)
+    assert b"paired" in standing(connection, token)
+    assert connection.sock is not None
+
+    assert b.lanmesh("unpair", "a").status == 0
+
+    with contextlib.suppress(OSError):
+        connection.sock.sendall(b"GET /lan/health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.sock.recv(100) == b"", "the connection goes on"
+    connection.close()
+    assert "not_paired" in a.lanmesh("send", "b", "hello").out
+    b.restart()  # from then on it does not know the certificate either
+    asked = a.delegate("b", "one")
+    until(lambda: "not_paired" in (a.task(asked)["delivery"]["error"] or ""), lambda: a.task(asked), LONG_S)
+
+
+def test_whoever_takes_the_place_of_a_paired_peer_is_sent_nothing(mesh: Mesh) -> None:
+    a, b = two(mesh)
+    pair(a, b)
+    port = b.port
+    b.kill()
+    mallory = mesh.lone({"profile": {"id": "b"}, "node": {"port": port}}).start()
+
+    said = a.lanmesh("send", "b", "a secret")
+
+    assert said.out.startswith("queued")
+    assert "shows another key" in said.out
+    assert mallory.op("GET", "/op/messages").json == []
+    mallory.kill()
+    b.start()
+    until(lambda: b.op("GET", "/op/messages").json, lambda: a.op("GET", "/op/peers").json, 60)
+
+
+def test_the_mesh_port_speaks_tls_1_3_and_nothing_else(mesh: Mesh) -> None:
+    node = mesh.lone().start()
+    old = anybody()
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        http.client.HTTPSConnection("127.0.0.1", node.port, timeout=LONG_S, context=old).connect()
+    plain = http.client.HTTPConnection("127.0.0.1", node.port, timeout=LONG_S)
+    plain.request("GET", "/lan/health")
+    with pytest.raises((http.client.HTTPException, ConnectionError)):
+        plain.getresponse()
+    plain.close()
+
+    assert node.lan("GET", "/lan/health").status == 200
+
+
+def test_peers_with_tokens_are_upgraded_by_one_command(mesh: Mesh) -> None:
+    a, b = mesh.started(a={}, b={"command": ["wc", "-w"]})
+    assert a.final(a.delegate("b", "one"), within_s=LONG_S)["result"].strip() == "1"
+
+    said = a.lanmesh("peers", "upgrade", "b")
+
+    assert said.status == 0, said.err
+    assert a.final(a.delegate("b", "one two"), within_s=LONG_S)["result"].strip() == "2"
+    assert [peer["wire"] for node in (a, b) for peer in node.op("GET", "/op/peers").json] == ["paired"] * 2
+
+
+def test_an_agent_pairs_with_nobody(mesh: Mesh) -> None:
+    node = mesh.lone().start()
+
+    for verb in (
+        ("pair",),
+        ("pair", "AAAA-AAAA", "--at", "h"),
+        ("unpair", "b"),
+        ("block", "b"),
+        ("peers", "upgrade", "b"),
+    ):
+        for variable in ("LANMESH_TASK_ID", "OPENCLAW_SHELL"):
+            said = node.lanmesh(*verb, **{variable: "x"})
+            assert (said.status, said.out) == (4, ""), verb
+
+
+def test_a_key_that_others_may_read_starts_no_node(mesh: Mesh) -> None:
+    node = mesh.lone().start()
+    node.terminate()
+    (node.state / "identity.pem").chmod(0o640)
+
+    node.launch()
+
+    assert node.ended(PATIENCE_S) == 78
+    assert "chmod 600" in node.log.read_text()
