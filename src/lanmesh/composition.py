@@ -39,14 +39,14 @@ from lanmesh.executors.command import CommandExecutor
 from lanmesh.faces.commands import Commands
 from lanmesh.faces.description import Description
 from lanmesh.faces.http import application, guarded
-from lanmesh.faces.operator import Operator, peer_views
+from lanmesh.faces.operator import Operator
 from lanmesh.faces.pairing import Pairing
 from lanmesh.faces.rest import Rest
 from lanmesh.faces.tools import Tools
 from lanmesh.locations import StateFolder, dotenv, write_private
 from lanmesh.machine import LocalMachine, SystemClock, SystemRandom
 from lanmesh.model.ids import NodeId
-from lanmesh.model.peer import PairingState, Wire
+from lanmesh.model.peer import PairingState
 from lanmesh.model.profile import Offers
 from lanmesh.net.calls import Calls
 from lanmesh.net.head import names_of
@@ -54,7 +54,9 @@ from lanmesh.net.identity import NodeIdentity
 from lanmesh.net.link import HttpLink
 from lanmesh.net.server import Listener, bind
 from lanmesh.net.strangers import TlsStrangers
-from lanmesh.protocol.views import SettingView, StatusView
+from lanmesh.place import Place
+from lanmesh.protocol.views import StatusView
+from lanmesh.status import Status
 from lanmesh.store.database import Change, Database, Topic
 from lanmesh.tokens import EnvironmentTokens
 
@@ -77,7 +79,9 @@ class NoSurroundings:
 class Composition:
     """One node with one set of settings, and the order in which its parts start and stop."""
 
-    def __init__(self, folder: StateFolder, settings: Config, take: Callable[[bytes], None]) -> None:
+    def __init__(
+        self, folder: StateFolder, settings: Config, take: Callable[[bytes], None], place: Place
+    ) -> None:
         """Take settings as they are; new ones that arrive are handed to `take`."""
         self._folder = folder
         self._config = settings
@@ -87,6 +91,7 @@ class Composition:
         self._clock = SystemClock()
         self._chance = SystemRandom()
         self._tokens = EnvironmentTokens(dotenv(os.environ), os.environ, settings.peer_tokens)
+        self._status = Status(folder, settings, self._tokens, place)
         self._token = ""
         self._sockets: dict[str, socket.socket] = {}
         self._listeners: dict[str, Listener] = {}
@@ -236,7 +241,7 @@ class Composition:
         ]
         serving = self._listen(node, group)
         working.append(group.create_task(node.pairing.run()))
-        self._announce()
+        self._announce(node)
         try:
             await stop.wait()
         finally:
@@ -297,8 +302,14 @@ class Composition:
 
     def _listen(self, node: Node, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
         rest = Rest(node).routes()
+
+        def status() -> StatusView:
+            return self._status.view(node, self._addresses())
+
         local = [
-            *Operator(node, lambda: self._status(node), self._settings, self._take).routes(),
+            *Operator(
+                node, lambda: self._status.view(node, self._addresses()), self._status.settings, self._take
+            ).routes(),
             *Pairing(node, lambda: self._listeners["mesh"].address).routes(),
             *Tools(node).routes(),
             *Commands(node).routes(),
@@ -323,68 +334,18 @@ class Composition:
         # Two gateways on one machine: nobody chose these ports, and node.json tells which they are.
         return self._config.gateway is not None and self._config.is_default(key)
 
-    def _announce(self) -> None:
-        addresses = {
-            name: dict(zip(("host", "port"), listener.address, strict=True))
-            for name, listener in self._listeners.items()
-        }
-        about = {"pid": os.getpid(), "boot": self._boot, "version": __version__, **addresses}
+    def _announce(self, node: Node) -> None:
+        addresses = self._addresses()
+        listening = {name: {"host": host, "port": port} for name, (host, port) in addresses.items()}
+        about = {"pid": os.getpid(), "boot": self._boot, "version": __version__, **listening}
         write_private(self._folder.node, json.dumps(about) + "\n")
-        for name, address in addresses.items():
-            log.info("listening", extra={"port": address["port"], "host": address["host"], "face": name})
-        for sentence in self._warnings():
+        for name, (host, port) in addresses.items():
+            log.info("listening", extra={"port": port, "host": host, "face": name})
+        for sentence in self._status.warnings(node):
             log.warning(sentence)
 
-    def _status(self, node: Node) -> StatusView:
-        numbers = node.numbers()
-        host, port = self._listeners["mesh"].address
-        keys = self._config.node
-        return StatusView(
-            id=node.peers.me,
-            node_id=node.node_id,
-            name=self._config.identity.name,
-            version=__version__,
-            uptime=round(node.uptime_s, 1),
-            accept_mode=node.peers.accept_mode(),
-            executor=f"openclaw: agent {keys.agent}"
-            if keys.executor == "openclaw"
-            else f"command: {' '.join(keys.command)}",
-            listen=host,
-            port=port,
-            operator_port=self._listeners["operator"].address[1],
-            state_folder=str(self._folder.path),
-            running=numbers.running,
-            waiting=numbers.waiting,
-            approvals=numbers.approvals,
-            unread=numbers.unread,
-            queued=numbers.queued,
-            undelivered=numbers.undelivered,
-            peers=peer_views(node),
-            warnings=self._warnings(),
-        )
-
-    def _settings(self) -> list[SettingView]:
-        return setting_views(self._config)
-
-    def _warnings(self) -> list[str]:
-        warnings = [*self._config.warnings, *self._tokens.check()]
-        if not self._roster.inbound():
-            warnings.append(
-                "no peer can call this node: pair with one by `lanmesh pair`, or set OPENCLAW_LAN_TOKEN in "
-                "the .env file"
-            )
-        open_ones = [peer.id for peer in self._roster.values() if peer.wire is Wire.CLEARTEXT]
-        if open_ones:
-            warnings.append(
-                f"whoever is on the network reads what goes to {', '.join(open_ones)}, token included: "
-                "`lanmesh peers upgrade` pairs with a node"
-            )
-        return warnings
-
-
-def setting_views(settings: Config) -> list[SettingView]:
-    """Return how the settings are shown."""
-    return [SettingView(key=item.key, value=item.value, source=item.source) for item in settings.settings]
+    def _addresses(self) -> dict[str, tuple[str, int]]:
+        return {name: listener.address for name, listener in self._listeners.items()}
 
 
 def _operator_token(path: Path) -> str:

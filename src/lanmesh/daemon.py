@@ -11,14 +11,18 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from lanmesh import config, logs
 from lanmesh.composition import Composition
 from lanmesh.config import Config, Source
 from lanmesh.errors import MeshError, StateFolderBusy, StorageFailed
 from lanmesh.locations import StateFolder
+from lanmesh.place import Place
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T", bound=BaseException)
 
 _LOCK_WAIT_S = 10.0
 """A node that is leaving ends its runs within 5 s; its successor waits for that."""
@@ -82,10 +86,26 @@ async def _run(options: Options) -> None:
         await _Daemon(options).run()
     except OSError as fault:
         why = fault.strerror or str(fault)
-        raise StorageFailed(f"{options.folder.path} cannot be used as a state folder: {why}") from fault
+        raise StorageFailed(
+            f"{options.folder.path} cannot be used as a state folder: {why}; "
+            "see that this user may write there, or choose another folder by --state-dir"
+        ) from fault
     except ExceptionGroup as faults:
+        if (disk := _first(faults, StorageFailed)) is not None:
+            raise disk from faults
         log.critical("the node broke", exc_info=faults)
         raise MeshError("the node broke; its log says why") from faults
+
+
+def _first(faults: BaseExceptionGroup[BaseException], kind: type[T]) -> T | None:
+    """Return the first fault of a kind, if all of them are of it."""
+    of_kind, others = faults.split(kind)
+    if of_kind is None or others is not None:
+        return None
+    fault: BaseException = of_kind
+    while isinstance(fault, BaseExceptionGroup):
+        fault = fault.exceptions[0]
+    return fault if isinstance(fault, kind) else None
 
 
 class _Daemon:
@@ -109,9 +129,10 @@ class _Daemon:
         if self._options.until_stdin_closes:
             threading.Thread(target=_watch_stdin, args=(loop, self._leave), daemon=True).start()
         async with _locked(self._options.folder, self._end):
-            while not self._leaving:
+            place = None if self._leaving else Place(self._options.folder)
+            while place is not None and not self._leaving:
                 self._end = asyncio.Event()
-                node = Composition(self._options.folder, self._settings(self._given), self._take)
+                node = Composition(self._options.folder, self._settings(self._given), self._take, place)
                 await node.serve(self._end)
 
     def _settings(self, given: Source | None) -> Config:

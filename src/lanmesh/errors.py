@@ -231,6 +231,13 @@ class StorageFailed(MeshError):
     retryable = True
 
 
+class DatabaseDamaged(StorageFailed):
+    """The node's database is damaged; restore it, or move it away to begin without it."""
+
+    code = "database-damaged"
+    retryable = False
+
+
 class TimedOut(MeshError):
     """It did not happen within the time that the caller was willing to wait."""
 

@@ -76,6 +76,11 @@ class StateFolder:
         return self.path / "lock"
 
     @property
+    def place(self) -> Path:
+        """Where this folder belongs, so that a copy of it is noticed."""
+        return self.path / "place"
+
+    @property
     def node(self) -> Path:
         """How to reach the running node: pid, boot, ports."""
         return self.path / "node.json"

@@ -21,9 +21,15 @@ class Mesh:
         self._nodes.append(node)
         return node
 
-    def of(self, **nodes: Mapping[str, Any]) -> tuple[NodeProcess, ...]:
-        """Lay out nodes by name, each with its keys under `node`, and all as peers of each other."""
+    def of(
+        self, *, reached_by: Mapping[str, int] | None = None, **nodes: Mapping[str, Any]
+    ) -> tuple[NodeProcess, ...]:
+        """Lay out nodes by name, each with its keys under `node`, and all as peers of each other.
+
+        Where `reached_by` names a port, peers dial that instead of the node's own.
+        """
         ports = {name: free_port() for name in nodes}
+        dialled = {**ports, **(reached_by or {})}
         tokens = {name: new_token() for name in nodes}
         return tuple(
             self.lone(
@@ -31,7 +37,7 @@ class Mesh:
                     "profile": {"id": name},
                     "node": {"port": ports[name], **keys},
                     "peers": {
-                        other: {"host": "127.0.0.1", "port": ports[other], "tls": True}
+                        other: {"host": "127.0.0.1", "port": dialled[other], "tls": True}
                         for other in nodes
                         if other != name
                     },

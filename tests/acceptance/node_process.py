@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -221,12 +221,13 @@ class NodeProcess:
         *arguments: str,
         stdin: int = subprocess.DEVNULL,
         environ: Mapping[str, str] | None = None,
+        under: Sequence[str] = (),
     ) -> "NodeProcess":
-        """Start the process; it is not up yet."""
+        """Start the process, by another command where one is given; it is not up yet."""
         assert self.process is None
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [LANMESH, "run", *arguments], env=self.environ(**(environ or {})), cwd=self.home,
+                [*under, LANMESH, "run", *arguments], env=self.environ(**(environ or {})), cwd=self.home,
                 stdin=stdin, stdout=log, stderr=log,
             )  # fmt: skip
         return self

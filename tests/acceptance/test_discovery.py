@@ -8,7 +8,7 @@ import pytest
 from zeroconf import IPVersion
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
-from lanmesh.composition import SystemClock
+from lanmesh.machine import SystemClock
 from lanmesh.model import ids
 from lanmesh.model.ids import NodeId
 from lanmesh.net.discovery import MOST_STRANGERS, SERVICE, Discovery, Sighting

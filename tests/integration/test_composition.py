@@ -20,6 +20,7 @@ from lanmesh.errors import InvalidConfig
 from lanmesh.locations import StateFolder
 from lanmesh.net.identity import anybody
 from lanmesh.net.server import bind
+from lanmesh.place import Place
 from tests.fakes import BOUND_S, soon, until
 from tests.integration.loopback import Program
 
@@ -43,7 +44,7 @@ async def a_node(
     source = None if given is None else config.read_json(json.dumps(given).encode(), "stdin")
     settings = load_config(state, {}, Source(name="flag", values=PORTS), source)
     stop = asyncio.Event()
-    serving = asyncio.create_task(Composition(state, settings, take).serve(stop))
+    serving = asyncio.create_task(Composition(state, settings, take, Place(state)).serve(stop))
     try:
         await until(lambda: state.node.exists() or serving.done())
         if serving.done():

@@ -139,6 +139,32 @@ async def test_at_most_eight_envelopes_are_under_way_to_a_peer(mesh: Mesh) -> No
     assert len(b.node.mail.inbox(100)) == 20
 
 
+async def test_a_peer_that_takes_connections_and_does_not_answer_is_asked_again_soon(mesh: Mesh) -> None:
+    a, _ = await mesh.pair()
+    a.link.faults["b"] = Fault.LOSE_REQUEST
+    asked = await a.delegate("b")
+    await mesh.clock.advance(300)
+
+    del a.link.faults["b"]
+    await mesh.clock.advance(21)
+
+    assert a.task(asked.local_id).result == "done: count"
+
+
+async def test_an_envelope_without_an_answer_holds_up_no_other(mesh: Mesh) -> None:
+    a, _ = await mesh.pair()
+    a.link.faults["b"] = Fault.BLACK_HOLE
+    swallowed = await a.delegate("b", "swallowed")
+    await until(lambda: a.link.under_way == 1)
+    await settle()
+    del a.link.faults["b"]
+
+    others = [await a.delegate("b", f"task {number}") for number in range(20)]
+    await until(lambda: all(a.task(task.local_id).final for task in others))
+
+    assert a.delivery(swallowed.local_id).state is DeliveryState.SENT
+
+
 async def test_a_peer_that_failed_is_probed_with_one_envelope(mesh: Mesh) -> None:
     a = await lonely(mesh, uniform=0.9)
     await asyncio.gather(*(a.delegate("b") for _ in range(20)))

@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from lanmesh.engine.retention import Keep, Retention
+from lanmesh.engine.retry import LONGEST_S
 from lanmesh.errors import IllegalTransition
 from lanmesh.model.delivery import KEPT_S, REMEMBERED_S, TTL_S, DeliveryState
 from lanmesh.model.task import AcceptMode, TaskState
@@ -107,6 +108,7 @@ async def test_a_result_that_waits_or_can_be_sent_again_keeps_its_task(mesh: Mes
     await swept(b, Keep(age_s=DAY_S, count=1))
     assert b.delivery(asked.wire_id).state is DeliveryState.QUEUED
     await mesh.clock.jump(2 * DAY_S)
+    await mesh.clock.advance(LONGEST_S)
     await until(lambda: b.has_delivery(asked.wire_id, DeliveryState.EXPIRED))
     await mesh.clock.jump(29 * DAY_S)
     await swept(b, Keep(age_s=DAY_S, count=1))

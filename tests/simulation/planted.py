@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from lanmesh.engine.delivery import Deliveries
+from lanmesh.engine.delivery import Attempt, Deliveries
 from lanmesh.engine.runner import Runner, Settlement
 from lanmesh.errors import MeshError, StorageFailed
 from lanmesh.model.delivery import Delivery, DeliveryEvent
@@ -117,7 +117,7 @@ class RunsAgain(Runner):
 class DeletesFirst(Deliveries):
     """Takes an envelope off the list before it is sent."""
 
-    async def _attempt(self, delivery: Delivery) -> bool | None:
+    async def _attempt(self, delivery: Delivery) -> Attempt:
         now = self._clock.now()
 
         def change(tx: Transaction) -> None:
@@ -128,8 +128,8 @@ class DeletesFirst(Deliveries):
         try:
             await self._link.send(delivery.peer, delivery.envelope)
         except MeshError:
-            return False
-        return True
+            return Attempt.LOST
+        return Attempt.ANSWERED
 
 
 def rough(seed: int) -> Plan:

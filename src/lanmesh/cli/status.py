@@ -96,10 +96,11 @@ def _reach(view: StatusView) -> str:
 
 
 def _settings_of_files() -> list[SettingView]:
-    from lanmesh import composition, daemon  # noqa: PLC0415  # only where no node answers
+    from lanmesh import daemon  # noqa: PLC0415  # only where no node answers
     from lanmesh.config import Source  # noqa: PLC0415
+    from lanmesh.status import setting_views  # noqa: PLC0415
 
-    return composition.setting_views(daemon.load_config(folder(), os.environ, Source(name="flag", values={})))
+    return setting_views(daemon.load_config(folder(), os.environ, Source(name="flag", values={})))
 
 
 def _show_peers(views: list[PeerView]) -> None:

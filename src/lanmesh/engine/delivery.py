@@ -4,15 +4,16 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from enum import Enum, auto
 
 from lanmesh.engine import reports
 from lanmesh.engine.events import Events, heard
 from lanmesh.engine.ports import Clock, PeerLink, Random
-from lanmesh.engine.retry import FARTHEST_S, SET_BACK_S, pause
+from lanmesh.engine.retry import FARTHEST_S, LONGEST_S, LONGEST_SILENT_S, SET_BACK_S, pause
 from lanmesh.errors import AnswerLost, MeshError, PeerUnreachable, StorageFailed, TooBusy, TooFast
 from lanmesh.model.delivery import Delivery, DeliveryEvent, DeliveryState
 from lanmesh.model.envelope import EnvelopeType
-from lanmesh.model.ids import PeerId, short
+from lanmesh.model.ids import PeerId, WireId, short
 from lanmesh.model.task import Failure, Outcome, TaskReport, failed, rejected
 from lanmesh.store import outbox, peers, tasks
 from lanmesh.store.database import Change, Database, Topic, Transaction
@@ -24,6 +25,16 @@ IN_FLIGHT = 8
 
 _ANSWERED_BY_THE_DOER = {EnvelopeType.TASK, EnvelopeType.ANSWER, EnvelopeType.CANCEL}
 """What goes to the doer of a task, whose answer tells how the task stands there."""
+
+
+class Attempt(Enum):
+    """What came of trying to deliver an envelope."""
+
+    ANSWERED = auto()
+    LOST = auto()
+    """The peer took the connection, and did not answer."""
+    UNREACHABLE = auto()
+    NOT_MADE = auto()
 
 
 class Deliveries:
@@ -65,33 +76,58 @@ class Deliveries:
                     await changed.wait()
 
     async def _lane(self, peer: PeerId) -> None:
-        failures = 0
+        failures = 0  # times in a row that all tries failed
+        missed = 0  # tries that failed since the peer last answered
+        last = Attempt.LOST
+        under_way: dict[WireId, asyncio.Task[Attempt]] = {}
         with (
-            self._events.watch(Change(Topic.OUTBOX, peer)) as queued,
+            self._events.watch(Change(Topic.OUTBOX, peer)) as changed,
             self._events.watch(Change(Topic.CONTACT, peer)) as contact,
         ):
-            while True:
-                queued.clear()
-                if failures and contact.is_set():
-                    contact.clear()
-                    await self._record(lambda tx: outbox.hasten(tx, peer, self._clock.now()))
-                now = self._clock.now()
-                batch = outbox.due(self._database.read, peer, now, 1 if failures else IN_FLIGHT)
-                if not batch:
+            async with asyncio.TaskGroup() as group:
+                while True:
+                    changed.clear()
+                    for name, attempt in list(under_way.items()):
+                        if attempt.done():
+                            came = under_way.pop(name).result()
+                            if came is Attempt.ANSWERED:
+                                failures = missed = 0
+                            elif came is not Attempt.NOT_MADE:
+                                missed, last = missed + 1, came
+                    if missed and not under_way:
+                        failures, missed, chance = failures + 1, 0, self._chance.uniform()
+                        # Only word from the peer itself cuts this short: new mail for it changes nothing.
+                        # Not at once, or two that hear each other's requests and no answers would never rest.
+                        await self._clock.sleep(pause(1, chance))
+                        longest_s = LONGEST_S if last is Attempt.UNREACHABLE else LONGEST_SILENT_S
+                        rest_s = pause(failures, chance, longest_s) - pause(1, chance)
+                        await heard(self._clock, contact, rest_s)
+                    if failures and contact.is_set():
+                        failures = 0
+                        contact.clear()
+                        await self._record(lambda tx: outbox.hasten(tx, peer, self._clock.now()))
+                    now = self._clock.now()
+                    # The longer a peer answers nothing, the less is sent; to one that is off, one envelope.
+                    off = failures and last is Attempt.UNREACHABLE
+                    most = 1 if off else IN_FLIGHT - missed
+                    batch = [
+                        delivery
+                        for delivery in outbox.due(self._database.read, peer, now, IN_FLIGHT + len(under_way))
+                        if delivery.envelope.id not in under_way
+                    ][: max(0, most - len(under_way))]
+                    if batch:
+                        contact.clear()
+                    for delivery in batch:
+                        attempt = group.create_task(self._try(delivery))
+                        attempt.add_done_callback(lambda _: changed.set())
+                        under_way[delivery.envelope.id] = attempt
+                    if batch:
+                        continue
                     due_at = outbox.next_due(self._database.read, peer)
-                    if due_at is None:
-                        await queued.wait()
+                    if due_at is None or (under_way and (due_at <= now or len(under_way) >= most)):
+                        await changed.wait()
                     else:
-                        await self._until(due_at, contact if failures else queued, peer)
-                    continue
-                contact.clear()
-                answers = await asyncio.gather(*(self._try(delivery) for delivery in batch))
-                if True in answers:
-                    failures = 0
-                elif False in answers:
-                    failures += 1
-                    # Only word from the peer itself cuts this short: new mail for it changes nothing.
-                    await heard(self._clock, contact, pause(failures, self._chance.uniform()))
+                        await self._until(due_at, contact if failures else changed, peer)
 
     async def _until(self, due_at: float, sooner: asyncio.Event, peer: PeerId) -> None:
         """Wait until something is due, as the time passes that no clock can set back."""
@@ -100,32 +136,31 @@ class Deliveries:
             # The clock was set back, or had been wrong when that was put off.
             await self._record(lambda tx: outbox.hasten(tx, peer, self._clock.now()))
 
-    async def _try(self, delivery: Delivery) -> bool | None:
+    async def _try(self, delivery: Delivery) -> Attempt:
         try:
             return await self._attempt(delivery)
         except StorageFailed:
-            return False  # nothing was sent: what cannot be noted is not done
+            return Attempt.UNREACHABLE  # nothing was sent: what cannot be noted is not done
 
-    async def _attempt(self, delivery: Delivery) -> bool | None:
-        """Try one delivery once, and record what came of it.
-
-        Return whether the peer answered; `None` if it was not asked.
-        """
+    async def _attempt(self, delivery: Delivery) -> Attempt:
+        """Try one delivery once, and record what came of it."""
         now = self._clock.now()
         if now >= delivery.expires_at:
             if await self._database.write(self._expired(delivery)):
                 self._log(logging.WARNING, "envelope given up", delivery)
-            return None
+            return Attempt.NOT_MADE
         sent = await self._database.write(
             lambda tx: _advance(tx, delivery, DeliveryEvent.SEND, now, due_at=now, error=delivery.error)
         )
         if sent is None:
-            return None
+            return Attempt.NOT_MADE
         try:
             report = await self._link.send(sent.peer, replace(sent.envelope, ttl_s=sent.expires_at - now))
         except (PeerUnreachable, TooBusy, AnswerLost) as fault:
             await self._record(self._missed(delivery, sent, fault))
-            return isinstance(fault, TooBusy)
+            if isinstance(fault, TooBusy):
+                return Attempt.ANSWERED
+            return Attempt.LOST if isinstance(fault, AnswerLost) else Attempt.UNREACHABLE
         except MeshError as fault:
             await self._record(self._refused(sent, fault))
             self._log(logging.WARNING, "envelope refused", sent, why=fault.code)
@@ -133,11 +168,11 @@ class Deliveries:
             log.exception("attempt broke", extra={"envelope": short(delivery.envelope.id)})
             broken = AnswerLost(f"the attempt broke here: {type(fault).__name__}")
             await self._record(self._missed(delivery, sent, broken))
-            return False
+            return Attempt.LOST
         else:
             await self._record(self._acknowledged(sent, report))
             self._log(logging.INFO, "envelope delivered", sent)
-        return True
+        return Attempt.ANSWERED
 
     async def _record(self, change: Callable[[Transaction], None]) -> None:
         await self._database.insist(change, self._clock.sleep)
@@ -151,7 +186,8 @@ class Deliveries:
         lost = isinstance(fault, AnswerLost) or before.state is DeliveryState.UNKNOWN
         event = DeliveryEvent.LOSE if lost else DeliveryEvent.POSTPONE
         now = self._clock.now()
-        wait_s = max(pause(sent.attempts, self._chance.uniform()), fault.retry_after_s or 0.0)
+        longest_s = LONGEST_SILENT_S if isinstance(fault, AnswerLost) else LONGEST_S
+        wait_s = max(pause(sent.attempts, self._chance.uniform(), longest_s), fault.retry_after_s or 0.0)
 
         def change(tx: Transaction) -> None:
             due_at = min(now + wait_s, sent.expires_at)

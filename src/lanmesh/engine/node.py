@@ -66,6 +66,11 @@ class Node:
         """The key of this node, by which paired peers know it."""
         return self._roster.node_id
 
+    @property
+    def trouble(self) -> str | None:
+        """Why nothing can be stored now; `None` while it can."""
+        return self._database.trouble
+
     async def identify(self, token: str | None, certified: NodeId | None = None) -> Caller:
         """Return who presents a token, and count that as a request.
 

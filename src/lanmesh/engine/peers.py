@@ -106,6 +106,10 @@ class Peers:
             for peer in self._roster.values()
         ]
 
+    def anyone_may_call(self) -> bool:
+        """Return whether there is a token that a caller could present."""
+        return bool(self._roster.inbound())
+
     async def profile(self, name: str) -> PeerProfile:
         """Return a peer's profile: fresh if it answers, else the one it last showed.
 

@@ -2,6 +2,8 @@
 
 FIRST_S = 1.0
 LONGEST_S = 60.0
+LONGEST_SILENT_S = 10.0
+"""The same for a peer that takes connections and does not answer: it is there, and the way to it bad."""
 
 FARTHEST_S = 300.0
 """Nothing is put off for longer than that: what seems to be was put off by a clock that is set back since."""
@@ -10,7 +12,7 @@ SET_BACK_S = 1.0
 """A clock that is behind by less was not set back."""
 
 
-def pause(failures: int, chance: float) -> float:
+def pause(failures: int, chance: float, longest_s: float = LONGEST_S) -> float:
     """Return seconds to wait after so many failures in a row.
 
     Exponential with full jitter: any time up to a bound that doubles, so that many senders do
@@ -19,6 +21,7 @@ def pause(failures: int, chance: float) -> float:
     Args:
         failures: Failures in a row, at least 1.
         chance: A random number from 0 up to 1.
+        longest_s: The bound of the bound.
     """
     doublings = min(failures - 1, 16)
-    return min(LONGEST_S, FIRST_S * (1 << doublings)) * chance
+    return min(longest_s, FIRST_S * (1 << doublings)) * chance

@@ -11,8 +11,8 @@ from lanmesh.protocol import problems
 CONNECT_S = 5.0
 """A machine on the LAN that has not accepted a connection by then is off."""
 
-ANSWER_S = 30.0
-"""A node stores before it answers; a slow disk on a busy Pi still does so well within this."""
+ANSWER_S = 10.0
+"""A node stores before it answers. What a slower one has stored, it answers at once when it is sent again."""
 
 _MAX_ANSWER_BYTES = 2 * 1024 * 1024
 _NOT_NOW = {408, 425, 429, 503, 507}

@@ -53,6 +53,7 @@ TABLE: Mapping[type[MeshError], Spelling] = {
     errors.GatewayUnavailable: Spelling(502, 6),
     errors.GatewayRefused: Spelling(502, 6),
     errors.StorageFailed: Spelling(507, 74),
+    errors.DatabaseDamaged: Spelling(507, 65),
     errors.QuotaReached: Spelling(507, 6),
     errors.TimedOut: Spelling(504, 7),
     errors.InvalidConfig: Spelling(400, 78),

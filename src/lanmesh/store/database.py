@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import apsw
 
-from lanmesh.errors import InvalidConfig, StorageFailed
+from lanmesh.errors import DatabaseDamaged, InvalidConfig, StorageFailed
 
 log = logging.getLogger(__name__)
 
@@ -30,14 +30,14 @@ _CHECKPOINT_PAGES = 1000
 """The WAL is copied back from 4 MB on, beside the writer (SQLite's own default is the same)."""
 
 
+_DAMAGED = (apsw.CorruptError, apsw.NotADBError)
 _OF_THE_DISK = (
     apsw.FullError,
     apsw.IOError,
     apsw.ReadOnlyError,
     apsw.CantOpenError,
-    apsw.CorruptError,
-    apsw.NotADBError,
     apsw.BusyError,
+    *_DAMAGED,
 )
 
 
@@ -128,7 +128,8 @@ class Database:
 
         Raises:
             InvalidConfig: The file was made by a newer version of this program.
-            StorageFailed: It cannot be read or written, or is no database.
+            DatabaseDamaged: It is damaged, or no database. It is left as it is.
+            StorageFailed: It cannot be read or written.
         """
         self._in_writer = in_writer
         self._on_commit = on_commit
@@ -136,14 +137,19 @@ class Database:
         self._wake = asyncio.Event()
         self._closing = self._closed = False
         self._wal_pages = 0
+        self.trouble: str | None = None
+        """Why the disk takes nothing now; `None` while it does."""
         try:
             path.touch(mode=0o600)
             path.chmod(0o600)  # before SQLite opens it: the WAL beside it gets the same mode
-            self._connection = _connect(path, vfs)
-            _migrate(self._connection, path)
-            _settle(self._connection)
+            self._connection = _opened(path, vfs)
             self._reader = _connect(path, vfs)
             self._checkpointer = _connect(path, vfs)
+        except _DAMAGED as fault:
+            raise DatabaseDamaged(
+                f"{path} is damaged ({_reason(fault)}) and was left as it is: restore it, or move it away "
+                "together with its -wal and -shm; the next start then begins without its tasks and messages"
+            ) from fault
         except (apsw.Error, OSError) as fault:
             raise StorageFailed(f"{path} cannot be used as the node's database: {_reason(fault)}") from fault
         self._connection.set_wal_hook(self._note_wal)
@@ -213,11 +219,16 @@ class Database:
         try:
             await self._in_writer(lambda: self._write_all(batch, results, changes))
         except Exception as fault:  # noqa: BLE001  # nothing of the batch is kept, and each caller hears why
-            log.error("commit failed", extra={"why": _reason(fault)})  # noqa: TRY400  # a cause, no bug
-            failure = StorageFailed()
-            failure.__cause__ = fault
+            failure = _failure(fault)
+            if failure.detail != self.trouble:  # tried again every few seconds, told once
+                log.error("commit failed", extra={"why": _reason(fault)})  # noqa: TRY400  # a cause, no bug
+            self.trouble = failure.detail
             results = [(False, failure)] * len(batch)
             changes.clear()
+        else:
+            if self.trouble is not None:
+                log.info("the disk takes what is written again")
+            self.trouble = None
         self._on_commit(changes)
         for (_, done), (good, value) in zip(batch, results, strict=True):
             if done.cancelled():
@@ -265,9 +276,17 @@ class Database:
 
 def _told(fault: Exception) -> Exception:
     """Return what a caller is told of a fault: of the disk's, only that it was the disk."""
-    if not isinstance(fault, _OF_THE_DISK):
-        return fault
-    told = StorageFailed()
+    return _failure(fault) if isinstance(fault, _OF_THE_DISK) else fault
+
+
+def _failure(fault: Exception) -> StorageFailed:
+    cause = fault.__context__ if isinstance(fault.__context__, apsw.Error) else fault
+    if isinstance(cause, _DAMAGED):
+        told: StorageFailed = DatabaseDamaged()
+    elif isinstance(cause, apsw.FullError):
+        told = StorageFailed("the node's disk is full, nothing was kept; it goes on once there is room")
+    else:
+        told = StorageFailed()
     told.__cause__ = fault
     return told
 
@@ -275,6 +294,30 @@ def _told(fault: Exception) -> Exception:
 def _reason(fault: BaseException) -> str:
     # A rollback under a savepoint hides why SQLite rolled back.
     return str(fault.__context__ if isinstance(fault.__context__, apsw.Error) else fault)
+
+
+def _opened(path: Path, vfs: str | None) -> apsw.Connection:
+    """Return a connection to a file that is whole and has the tables of this version.
+
+    A file that is refused keeps what it had, its WAL included.
+    """
+    connection = _connect(path, vfs)
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+    try:
+        _check(connection)
+        _migrate(connection, path)
+        _settle(connection)
+    except BaseException:
+        connection.close()
+        raise
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
+    return connection
+
+
+def _check(connection: apsw.Connection) -> None:
+    found = connection.pragma("quick_check", 1)
+    if found != "ok":
+        raise apsw.CorruptError(" ".join(found.split()))
 
 
 def _connect(path: Path, vfs: str | None) -> apsw.Connection:

@@ -52,6 +52,7 @@ def test_the_rows_are_those_that_the_protocol_promises() -> None:
         "gateway-unavailable": (502, 6),
         "gateway-refused": (502, 6),
         "storage-failed": (507, 74),
+        "database-damaged": (507, 65),
         "timed-out": (504, 7),
         "invalid-config": (400, 78),
         "state-folder-busy": (409, 75),
