@@ -1,5 +1,6 @@
 """What must never be seen: every secret that was handed out, against all that nodes have shown and kept."""
 
+import base64
 import contextlib
 import re
 from pathlib import Path
@@ -7,10 +8,24 @@ from pathlib import Path
 KEPT_IN = frozenset({".env", ".env.new", "operator.token", "openclaw.json"})
 """Files that are there to hold secrets, for their owner alone."""
 
+KEYS_IN = (".pem", ".key")
+"""How the names of files end that hold a private key."""
+
+TOKENS_IN = "mesh.db"
+"""How the names of files begin that hold what a node presents to those it is paired with."""
+
 _WORD = re.compile(rb"[A-Za-z0-9_-]{40,}")
-"""A run of characters that may hold a secret: all of ours are that long."""
+"""A run of characters that may hold a secret: all of ours are that long, but for codes."""
+
+_CODE = re.compile(rb"\b[A-HJKMNP-Z2-9]{4}-?[A-HJKMNP-Z2-9]{4}\b")
+"""What may be the code of a pairing: it is shown to the owner, and kept nowhere."""
+
+_KEY = re.compile(rb"MC4CAQAwBQYDK2VwBCIEI[A-Za-z0-9+/]{43}")
+"""An Ed25519 key in PKCS 8 (RFC 8410 section 7), as PEM spells it."""
 
 _secrets: set[bytes] = set()
+_tokens: set[bytes] = set()
+_codes: set[bytes] = set()
 _shown: set[bytes] = set()
 
 
@@ -21,6 +36,26 @@ def hand_out(secret: str) -> str:
     return secret
 
 
+def hand_out_token(token: str) -> str:
+    """Note a token that two nodes have agreed on, and return it."""
+    _tokens.add(token.encode())
+    return token
+
+
+def hand_out_code(said: bytes) -> None:
+    """Note the codes in what a node told its owner."""
+    _codes.update(code.replace(b"-", b"") for code in _CODE.findall(said))
+
+
+def hand_out_key(file: Path) -> list[str]:
+    """Note the key of a node, in the spellings that a program might choose, and return them."""
+    pem = file.read_text()
+    begin, end = "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"
+    der = base64.b64decode(pem[pem.index(begin) + len(begin) : pem.index(end)])
+    key = der[-32:]
+    return [hand_out(key.hex()), hand_out(base64.urlsafe_b64encode(key).decode().rstrip("="))]
+
+
 def show(said: bytes) -> None:
     """Note what a node, or its command line, has told somebody."""
     _shown.update(_WORD.findall(said))
@@ -28,21 +63,27 @@ def show(said: bytes) -> None:
 
 def leaked(folder: Path) -> list[str]:
     """Return where a secret can be read: in what was shown, or in a file below a folder."""
-    if not _secrets:
-        return []
-    places = ["an answer"] if _holds(_shown) else []
+    places = ["an answer"] if _holds(_shown, _secrets | _tokens) else []
     for path in folder.rglob("*"):
         # What a test has locked, or something still removes, nobody reads.
         with contextlib.suppress(OSError):
-            if path.name not in KEPT_IN and path.is_file() and not path.is_symlink():
-                words = set(_WORD.findall(path.read_bytes()))
-                if _holds(words):
-                    places.append(str(path.relative_to(folder)))
+            readable = path.name not in KEPT_IN and path.is_file() and not path.is_symlink()
+            if readable and _is_leak(path.name, path.read_bytes()):
+                places.append(str(path.relative_to(folder)))
     return places
 
 
-def _holds(words: set[bytes]) -> bool:
-    longest = max(map(len, _secrets), default=0)
-    return not words.isdisjoint(_secrets) or any(
-        secret in word for word in words if len(word) > longest for secret in _secrets
+def _is_leak(name: str, content: bytes) -> bool:
+    secrets = _secrets if name.startswith(TOKENS_IN) else _secrets | _tokens
+    return (
+        _holds(set(_WORD.findall(content)), secrets)
+        or not {code.replace(b"-", b"") for code in _CODE.findall(content)}.isdisjoint(_codes)
+        or (not name.endswith(KEYS_IN) and _KEY.search(content) is not None)
+    )
+
+
+def _holds(words: set[bytes], secrets: set[bytes]) -> bool:
+    longest = max(map(len, secrets), default=0)
+    return not words.isdisjoint(secrets) or any(
+        secret in word for word in words if len(word) > longest for secret in secrets
     )

@@ -1,8 +1,11 @@
 """Nodes that know each other, and that none outlives its test."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import apsw
 
 from tests.acceptance.node_process import NodeProcess, free_port, new_token
 
@@ -59,6 +62,9 @@ class Mesh:
     def end(self) -> None:
         """End all nodes, and see that none has shown a token to anybody."""
         leaks = {node.home.name: node.leaks() for node in self._nodes}
+        for node in self._nodes:
+            with contextlib.suppress(apsw.Error):  # a test has damaged it
+                node.tokens()
         living = [node for node in self._nodes if node.process is not None]
         for node in living:
             if node.process is not None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import apsw
 import psutil
 
 from tests.acceptance import confidential
@@ -92,9 +93,10 @@ def http_call(
     headers: Mapping[str, str] | None = None,
     *,
     tls: bool = True,
+    shown: Path | None = None,
 ) -> Answer:
     """Return the answer to one request on a connection of its own; an iterable body is sent in chunks."""
-    connection = http_connection(port) if tls else http.client.HTTPConnection("127.0.0.1", port)
+    connection = http_connection(port, shown=shown) if tls else http.client.HTTPConnection("127.0.0.1", port)
     connection.timeout = ANSWER_S
     try:
         # A node may answer, and close, before it has read a body that is too large.
@@ -108,17 +110,21 @@ def http_call(
         connection.close()
 
 
-def anybody() -> ssl.SSLContext:
-    """Return the TLS of a program that takes any certificate."""
+def anybody(shown: Path | None = None) -> ssl.SSLContext:
+    """Return the TLS of a program that takes any certificate, and may show one that lies in a file."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
+    if shown is not None:
+        context.load_cert_chain(shown)
     return context
 
 
-def http_connection(port: int, timeout: float = PATIENCE_S) -> http.client.HTTPSConnection:
+def http_connection(
+    port: int, timeout: float = PATIENCE_S, shown: Path | None = None
+) -> http.client.HTTPSConnection:
     """Return a connection to a mesh port."""
-    return http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=anybody())
+    return http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=anybody(shown))
 
 
 @contextlib.contextmanager
@@ -235,6 +241,7 @@ class NodeProcess:
     def ready(self) -> "NodeProcess":
         """Return once it answers."""
         until(self._answers, self.log.read_text)
+        confidential.hand_out_key(self.state / "identity.pem")
         return self
 
     def start(
@@ -334,6 +341,8 @@ class NodeProcess:
         said = Said(done.returncode, done.stdout.decode(), done.stderr.decode())
         self.printed += [said.out, said.err]
         confidential.show(done.stdout + done.stderr)
+        if arguments[0] == "pair":
+            confidential.hand_out_code(done.stdout)
         return said
 
     def lan(
@@ -360,7 +369,7 @@ class NodeProcess:
 
     def op(self, method: str, path: str, asked: object = None) -> Answer:
         """Ask on the operator port; what the CLI shows with --json, without starting a process."""
-        return http_call(
+        answer = http_call(
             self.operator_port,
             method,
             path,
@@ -368,6 +377,9 @@ class NodeProcess:
             _bearer(self.operator_token),
             tls=False,
         )
+        if path.startswith("/op/pairing"):
+            confidential.hand_out_code(answer.body)
+        return answer
 
     def task(self, name: str) -> Json:
         """Return what its owner sees of a task. Asks nobody else, and waits for nothing."""
@@ -393,6 +405,15 @@ class NodeProcess:
         return self.in_state(name, "completed", "failed", "rejected", "canceled", within_s=within_s)
 
     # --- what must never be seen of it ------------------------------------------------------------
+
+    def tokens(self) -> set[str]:
+        """Return what it presents to those it is paired with."""
+        file = self.state / "mesh.db"
+        if not file.exists():
+            return set()
+        with contextlib.closing(apsw.Connection(str(file), flags=apsw.SQLITE_OPEN_READONLY)) as connection:
+            found = connection.execute("SELECT token FROM pairings")
+            return {confidential.hand_out_token(str(token)) for (token,) in found}
 
     def leaks(self) -> list[str]:
         """Return where a token can be read that should not be there."""

@@ -76,7 +76,15 @@ def test_the_demo_shows_a_task_go_out_get_done_and_come_back(tmp_path: Path) -> 
 
     assert (status, err) == (0, "")
     assert words_of_the_readme() in out.split("\n")
-    for told in ("submitted", "working", "completed", "task to b", "result to a", "delivery-delivered"):
+    for told in (
+        "paired with b (node ",
+        "submitted",
+        "working",
+        "completed",
+        "task to b",
+        "result to a",
+        "delivery-delivered",
+    ):
         assert told in out
 
 

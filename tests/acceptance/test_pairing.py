@@ -5,11 +5,18 @@ import http.client
 import ssl
 import stat
 
-import apsw
 import pytest
 
 from tests.acceptance.mesh import Mesh, start_all
-from tests.acceptance.node_process import PATIENCE_S, NodeProcess, Said, anybody, free_port, until
+from tests.acceptance.node_process import (
+    PATIENCE_S,
+    NodeProcess,
+    Said,
+    anybody,
+    free_port,
+    http_connection,
+    until,
+)
 
 LONG_S = 30.0
 
@@ -29,20 +36,9 @@ def pair(a: NodeProcess, b: NodeProcess) -> Said:
     return a.lanmesh("pair", code, "--at", f"127.0.0.1:{b.port}")
 
 
-def tokens_of(node: NodeProcess) -> set[str]:
-    """Return what a node presents to those it is paired with."""
-    connection = apsw.Connection(str(node.state / "mesh.db"), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        return {str(token) for (token,) in connection.execute("SELECT token FROM pairings")}
-    finally:
-        connection.close()
-
-
 def calling_as(a: NodeProcess, b: NodeProcess) -> http.client.HTTPSConnection:
     """Return a connection to b that proves the key of a."""
-    context = anybody()
-    context.load_cert_chain(a.state / "identity.pem")
-    return http.client.HTTPSConnection("127.0.0.1", b.port, timeout=LONG_S, context=context)
+    return http_connection(b.port, LONG_S, a.state / "identity.pem")
 
 
 def standing(connection: http.client.HTTPSConnection, token: str) -> bytes:
@@ -84,7 +80,7 @@ def test_each_check_has_a_reason_of_its_own(mesh: Mesh) -> None:
     c = mesh.lone({"profile": {"id": "c"}}).start()
     pair(a, b)
     pair(c, b)
-    (token,) = tokens_of(a)
+    (token,) = a.tokens()
 
     told = [
         b.lan("GET", "/lan/whoami", token=token).json["status"],
@@ -105,7 +101,7 @@ def test_each_check_has_a_reason_of_its_own(mesh: Mesh) -> None:
 def test_an_unpaired_peer_is_cut_off_at_once_and_told_why(mesh: Mesh) -> None:
     a, b = two(mesh)
     pair(a, b)
-    (token,) = tokens_of(a)
+    (token,) = a.tokens()
     connection = calling_as(a, b)
     assert b"paired" in standing(connection, token)
     assert connection.sock is not None
@@ -118,8 +114,8 @@ def test_an_unpaired_peer_is_cut_off_at_once_and_told_why(mesh: Mesh) -> None:
     connection.close()
     assert "not_paired" in a.lanmesh("send", "b", "hello").out
     b.restart()  # from then on it does not know the certificate either
-    asked = a.delegate("b", "one")
-    until(lambda: "not_paired" in (a.task(asked)["delivery"]["error"] or ""), lambda: a.task(asked), LONG_S)
+    asked = a.lanmesh("profile", "b")
+    assert (asked.status, "not_paired" in asked.err) == (6, True), asked
 
 
 def test_whoever_takes_the_place_of_a_paired_peer_is_sent_nothing(mesh: Mesh) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,8 +17,8 @@ from lanmesh.faces.http import wait_of, whole_number
 from lanmesh.model import ids
 from lanmesh.net import head
 from lanmesh.openclaw import json5_text, settings_file
-from lanmesh.protocol import codec, problems, profiles, sse
-from lanmesh.protocol.json import parse
+from lanmesh.protocol import certificates, codec, pairing, problems, profiles, sse
+from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.quoting import fenced, one_line
 from lanmesh.tokens import parse_dotenv
 from tests.unit.samples import asking, body, telling
@@ -34,6 +35,10 @@ PROFILE = (
     b'{"schemaVersion":"1.0","id":"a","load":{"cpuPercent":5.0},"hardware":{"gpus":[]},"acceptMode":"off"}'
 )
 PROBLEM = b'{"type":"urn:lanmesh:problem:too-busy","status":429,"detail":"x","code":"too-busy"}'
+CERTIFICATE = certificates.make(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+HELLO = codec.encode(
+    pairing.Hello(session="a" * 26, name="a", certificate=CERTIFICATE, port=1, share=b"A" + bytes(32))
+)
 DOTENV = "A=1\nexport B=\"two\\n\" # c\nLAN_PEER_X_TOKEN='x'\n\n=\n"
 
 FIELDS = [
@@ -67,9 +72,13 @@ BYTES: dict[str, tuple[Callable[[bytes], Any], bytes]] = {
         lambda said: list(sse.Reader().feed(said)),
         b"id: 5\nevent: end\ndata: {}\n\n: x\n",
     ),
+    "the first word of a ceremony": (lambda said: convert(parse(said), pairing.Hello), HELLO),
+    "its last word": (lambda said: convert(parse(said), pairing.Confirmation), b'{"session":"","tag":""}'),
+    "a certificate": (certificates.read, CERTIFICATE),
     "headers": (lambda said: head.check(pieces(said), NAMES), b"desk:1\nhttp://desk\nchunked\n100-continue"),
 }
 TEXTS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "a code": (pairing.secret_of_code, "K7QF-2M9X"),
     "a host": (lambda said: head.is_own(said, NAMES), "[fe80::1%eth0]:80"),
     "JSON5": (json5_text.read, CONFIG),
     "an OpenClaw config": (lambda said: settings_file.registered(said, "/x"), CONFIG),
