@@ -33,9 +33,9 @@ def test_nothing_is_lost_or_done_twice_when_nodes_are_killed_under_load(tmp_path
 
 @pytest.mark.timeout(900)
 def test_nothing_is_lost_or_done_twice_when_most_connections_break(tmp_path: Path) -> None:
-    found = clean(lambda seed: connections(tmp_path, tasks=20, seed=seed, tell=lambda _: None))
+    found = clean(lambda seed: connections(tmp_path, tasks=12, seed=seed, tell=lambda _: None))
 
-    assert found.figures["results"] == 20
+    assert found.figures["results"] == 12
     assert found.figures["effects done twice"] == 0
 
 

@@ -41,6 +41,12 @@ def refused_start(node: NodeProcess, status: int, *under: str) -> str:
     return said[0]
 
 
+def with_a_short_wal(node: NodeProcess) -> NodeProcess:
+    """Start a node whose WAL grows with all that is written: what made its tables is not in it any more."""
+    assert node.start().terminate() == 0
+    return node.start()
+
+
 def with_a_task(mesh: Mesh) -> tuple[NodeProcess, str]:
     """Return a node that has done a task and was stopped, and the task's id."""
     node, task = mesh.lone().start(), envelope("kept")
@@ -59,7 +65,9 @@ def test_a_full_disk_acknowledges_nothing_loses_nothing_and_goes_on_by_itself(
 ) -> None:
     gate = tmp_path / "gate"
     wait = 'while [ ! -e "$0" ]; do sleep 0.02; done; echo done'
-    a, b = mesh.started(a={}, b={"command": ["sh", "-c", wait, str(gate)]})
+    a, b = mesh.of(a={}, b={"command": ["sh", "-c", wait, str(gate)]})
+    with_a_short_wal(b)
+    a.start()
     running = a.delegate("b", "begun before")
     b.in_state(running, "working")
     refused, message = envelope("came too early"), envelope(type="message", payload={"text": "hello"})
@@ -150,7 +158,7 @@ def test_a_damaged_database_that_was_moved_away_is_begun_anew(mesh: Mesh) -> Non
 
 
 def test_a_wal_that_was_cut_loses_nothing_of_what_stands_before_the_cut(mesh: Mesh) -> None:
-    node, task = mesh.lone().start(), envelope("kept")
+    node, task = with_a_short_wal(mesh.lone()), envelope("kept")
     node.give(task)
     node.final(task["id"])
     wal = node.state / "mesh.db-wal"

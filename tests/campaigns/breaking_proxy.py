@@ -1,4 +1,4 @@
-"""A port that leads to another one, and breaks most of the connections on the way."""
+"""A port that leads to a mesh port, and breaks most of the connections on the way."""
 
 import asyncio
 import contextlib
@@ -7,12 +7,20 @@ import socket
 import struct
 import threading
 from collections import Counter
+from collections.abc import AsyncIterator
 from enum import StrEnum
 from types import TracebackType
 
-CHUNK = 65536
-LIFE = (1, 4)
-"""How many answers a connection that is spared carries before it ends like any idle one."""
+LIFE = (2, 8)
+"""How many records of answers a connection that is spared carries before it ends like any idle one."""
+
+_HEAD = 5
+_DATA = 23
+"""The type of a TLS record whose content is encrypted (RFC 8446 section 5.1)."""
+_FINISHED = {53, 69}
+"""The lengths of a client's last record of a handshake, by cipher; no other record before it has them."""
+_FULL = 16 * 1024
+"""A record that is as long as can be: more of the same request comes behind it."""
 
 
 class Fate(StrEnum):
@@ -20,6 +28,7 @@ class Fate(StrEnum):
 
     SPARED = "spared"
     REFUSED = "refused"
+    NO_HANDSHAKE = "broken handshake"
     CUT_REQUEST = "cut request"
     LOST_ANSWER = "lost answer"
     TRUNCATED = "truncated answer"
@@ -30,7 +39,11 @@ BROKEN = [fate for fate in Fate if fate is not Fate.SPARED]
 
 
 class BreakingProxy:
-    """Works below HTTP, in a thread of its own; each connection has its fate from a seed."""
+    """Works below HTTP, in a thread of its own; each connection has its fate from a seed.
+
+    What is said is encrypted, but TLS 1.3 shows where its handshake ends and each record begins, so
+    that a fate meets a request or an answer, and not always the handshake before them.
+    """
 
     def __init__(self, upstream: int, chance: random.Random, broken: float) -> None:
         """Lead to a port of this machine, and break that share of the connections."""
@@ -84,9 +97,10 @@ class BreakingProxy:
 
     async def _lead(self, fate: Fate, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         up_reader, up_writer = await asyncio.open_connection("127.0.0.1", self._upstream)
+        shaken = asyncio.Event()
         ways = [
-            asyncio.ensure_future(self._requests(fate, reader, up_writer)),
-            asyncio.ensure_future(self._answers(fate, up_reader, writer)),
+            asyncio.ensure_future(self._requests(fate, reader, up_writer, shaken)),
+            asyncio.ensure_future(self._answers(fate, up_reader, writer, shaken)),
         ]
         try:
             # The first way that ends takes the other with it, but for a black hole: that stays open.
@@ -97,35 +111,54 @@ class BreakingProxy:
             await asyncio.gather(*ways, return_exceptions=True)
             _reset(up_writer)
 
-    async def _requests(self, fate: Fate, reader: asyncio.StreamReader, up: asyncio.StreamWriter) -> None:
-        while sent := await reader.read(CHUNK):
-            if fate is Fate.CUT_REQUEST:
-                up.write(sent[: len(sent) // 2])
+    async def _requests(
+        self, fate: Fate, reader: asyncio.StreamReader, up: asyncio.StreamWriter, shaken: asyncio.Event
+    ) -> None:
+        async for record in _records(reader):
+            if fate is Fate.CUT_REQUEST and shaken.is_set() and len(record) < _FULL:
+                up.write(record[: len(record) // 2])
                 await up.drain()
                 return
-            up.write(sent)
+            if record[0] == _DATA and len(record) - _HEAD in _FINISHED:
+                shaken.set()
+            up.write(record)
             await up.drain()
 
-    async def _answers(self, fate: Fate, up: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _answers(
+        self, fate: Fate, up: asyncio.StreamReader, writer: asyncio.StreamWriter, shaken: asyncio.Event
+    ) -> None:
         left = self._chance.randint(*LIFE)
-        while answer := await up.read(CHUNK):
-            if fate is Fate.BLACK_HOLE:
+        passed = 0
+        async for record in _records(up):
+            if not shaken.is_set():
+                if fate is Fate.NO_HANDSHAKE:
+                    return
+            elif fate is Fate.BLACK_HOLE:
                 continue  # taken and never told, and the connection stays open
-            if fate is Fate.LOST_ANSWER:
+            elif fate is Fate.LOST_ANSWER:
                 return
-            if fate is Fate.TRUNCATED:
-                writer.write(answer[: len(answer) // 2])
+            elif fate is Fate.TRUNCATED and passed:  # by then the head of an answer
+                writer.write(record[: len(record) // 2])
                 await writer.drain()
                 return
-            writer.write(answer)
+            else:
+                passed += 1
+            writer.write(record)
             await writer.drain()
-            left -= 1
-            if not left:
+            if passed == left:
                 writer.close()
                 await writer.wait_closed()
                 return
         if fate is Fate.BLACK_HOLE:
             await asyncio.Event().wait()
+
+
+async def _records(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """Give each TLS record that comes, whole, until there are no more."""
+    with contextlib.suppress(asyncio.IncompleteReadError):
+        while True:
+            head = await reader.readexactly(_HEAD)
+            yield head + await reader.readexactly(int.from_bytes(head[3:]))
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
