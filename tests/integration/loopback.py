@@ -122,18 +122,16 @@ async def served(app: Starlette, token: str | None = None) -> AsyncIterator[Prog
 async def at_once(listener: Listener) -> AsyncIterator[None]:
     """Serve as `Listener.serve` does, but without the two tenths of a second that uvicorn takes to end."""
     server = listener._server
-    server.config.load()
-    server.lifespan = server.config.lifespan_class(server.config)
-    await server.startup(sockets=[listener._socket])
     await server.on_tick(0)
-    try:
-        yield
-    finally:
-        for connection in list(server.server_state.connections):
-            connection.shutdown()
-        for listening in server.servers:
-            listening.close()
-        await until(lambda: not server.server_state.connections and not server.server_state.tasks)
+    async with asyncio.TaskGroup() as group:
+        letting_in = group.create_task(listener._entrance.run())
+        try:
+            yield
+        finally:
+            letting_in.cancel()
+            for connection in list(server.server_state.connections):
+                connection.shutdown()
+            await until(lambda: not server.server_state.connections and not server.server_state.tasks)
 
 
 Conversation = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -8,23 +8,20 @@ import ssl
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
 
 import uvicorn
 
 from lanmesh.errors import InvalidConfig
 from lanmesh.model.ids import NodeId
+from lanmesh.net.entrance import Entrance
 from lanmesh.net.head import names_of
-from lanmesh.net.shell import Door, Limits, shells
+from lanmesh.net.shell import Door, Limits, Shell
 
 KEEP_ALIVE_S = 75
 """Longer than any client of ours keeps an idle connection, so that none is closed under a request."""
 
 DRAIN_S = 2
 """How long answers that are under way may take when the node stops."""
-
-HANDSHAKE_S = 10.0
-"""How long a caller may take to speak TLS: until then it is not counted."""
 
 
 def bind(host: str, port: int, *, or_any: bool = False) -> socket.socket:
@@ -79,26 +76,28 @@ class Listener:
         """
         self._socket = listening
         self._tls = tls
-        self._door = door = Door(
-            names_of(socket.gethostname()) if names is None else names, limits or _limits()
+        limits = limits or _limits()
+        self._door = Door(names_of(socket.gethostname()) if names is None else names, limits)
+        config = uvicorn.Config(
+            app,
+            http=Shell,
+            ws="none",
+            loop="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=DRAIN_S,
         )
-        protocol: Any = shells(door)  # uvicorn asks for a class, and calls it
-        self._server = _Server(
-            tls,
-            uvicorn.Config(
-                app,
-                http=protocol,
-                ws="none",
-                loop="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_keep_alive=KEEP_ALIVE_S,
-                timeout_graceful_shutdown=DRAIN_S,
-            ),
-        )
+        config.load()
+        self._server = _Server(config)
+
+        def shell() -> Shell:
+            return Shell(config, self._server.server_state, {}, door=self._door)
+
+        self._entrance = Entrance(listening, shell, tls=tls, limits=limits)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -108,7 +107,9 @@ class Listener:
 
     async def serve(self) -> None:
         """Answer requests until `stop`; those under way are answered first."""
-        await self._server.serve(sockets=[self._socket])
+        async with asyncio.TaskGroup() as group:
+            self._server.letting_in = group.create_task(self._entrance.run())
+            await self._server.serve()
 
     def stop(self) -> None:
         """Let `serve` return soon."""
@@ -128,30 +129,25 @@ def _limits() -> Limits:
     """Return limits that leave this process files for all else; macOS allows 256 in all."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = Limits()
-    return most if files < 0 else replace(most, connections=min(most.connections, files // 3))
+    if files < 0:
+        return most
+    return replace(
+        most, connections=min(most.connections, files // 3), handshakes=min(most.handshakes, files // 6)
+    )
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, tls: ssl.SSLContext | None, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self._tls = tls
+    letting_in: asyncio.Task[None]
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, as uvicorn does, but with a bound on handshakes, which it has not."""
-        config = self.config
-        options: dict[str, Any] = {} if self._tls is None else {"ssl_handshake_timeout": HANDSHAKE_S}
-
-        def protocol() -> asyncio.Protocol:
-            return config.http_protocol_class(  # type: ignore[call-arg]
-                config=config, server_state=self.server_state, app_state=self.lifespan.state
-            )
-
-        loop = asyncio.get_running_loop()
-        self.servers = [
-            await loop.create_server(protocol, sock=each, ssl=self._tls, backlog=config.backlog, **options)
-            for each in sockets or ()
-        ]
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002  # uvicorn's
+        """Leave it to the entrance to listen."""
+        self.servers = []
         self.started = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Let nobody in any more, and end what is under way."""
+        self.letting_in.cancel()
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

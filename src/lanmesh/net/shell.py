@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum, auto
 from http import HTTPStatus
@@ -54,6 +53,12 @@ class Limits:
     """Connections of one address."""
     connections: int = 512
     """Connections in all."""
+    handshake_s: float = 10.0
+    """How long a caller may take to speak TLS."""
+    handshakes_per_address: int = 64
+    """Connections of one address that do not speak TLS yet."""
+    handshakes: int = 256
+    """Such connections in all."""
 
 
 class Door:
@@ -355,12 +360,3 @@ class Shell(HttpToolsProtocol):
 
 def _too_large(limits: Limits) -> HeadTooLarge:
     return HeadTooLarge(f"the head of the request has more than {limits.head_bytes} bytes")
-
-
-def shells(door: Door) -> Callable[..., Shell]:
-    """Return what makes the protocol of each connection of a port."""
-
-    def shell(*args: Any, **more: Any) -> Shell:
-        return Shell(*args, door=door, **more)
-
-    return shell
