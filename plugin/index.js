@@ -30,9 +30,10 @@ const program = (name) => (process.env.PATH || "/").split(path.delimiter).map((f
   .find((file) => attempt(() => (fs.accessSync(file, fs.constants.X_OK), fs.statSync(file).isFile())));
 
 /** How to run lanmesh here, or the trouble with it. */
-function findNode(config) {
+function findNode({ pluginConfig: config, source }) {
   const own = typeof config?.python === "string" && config.python.trim();
-  const places = own ? [atHome(own)] : [stateFile("venv/bin/python"), path.join(here("."), "../.venv/bin/python")];
+  const file = attempt(() => fs.realpathSync(source)) ?? here("index.js"); // what runs may be a copy elsewhere (2026.9)
+  const places = own ? [atHome(own)] : [stateFile("venv/bin/python"), path.join(file, "../../.venv/bin/python")];
   const python = places.map(program).find(Boolean);
   if (python) return { command: [python, "-m", "lanmesh"] };
   if (own) return { trouble: `The LAN mesh cannot start: its config key "python" names ${own}, which cannot be run.` };
@@ -74,11 +75,10 @@ function launch(run) {
     later(run, Math.max(state.pause, atLeast));
     Object.assign(state, { trouble: why, pause: Math.min(state.pause * 2, LONGEST_PAUSE) });
   };
-  const began = Date.now();
-  const { OPENCLAW_GATEWAY_TOKEN: _token, OPENCLAW_GATEWAY_PASSWORD: _password, ...env } = process.env; // secrets go by stdin
+  const began = Date.now(), { OPENCLAW_GATEWAY_TOKEN: _token, OPENCLAW_GATEWAY_PASSWORD: _password, ...env } = process.env; // secrets go by stdin
   let errors, child, command, trouble;
   try {
-    ({ command, trouble } = findNode(run.api.pluginConfig));
+    ({ command, trouble } = findNode(run.api));
     if (trouble) return fail(trouble, LONGEST_PAUSE);
     fs.mkdirSync(stateFile(), { recursive: true, mode: 0o700 });
     errors = fs.openSync(stateFile("start.log"), "w", 0o600); // no pipe: it would break under the node when the gateway dies
@@ -190,17 +190,18 @@ const forward = (req, res) => new Promise((done) => {
   const target = meshTarget(req.url);
   if (!target) return refuse(404, "route-not-found", "There is nothing at this path.");
   try {
-    const { token, at } = livingNode();
+    const { token, at } = livingNode(), large = req.headers["transfer-encoding"] || req.headers["content-length"] > 65_536;
     const headers = { ...endToEnd(req.headers, SET_BY_US), host: `${at.host}:${at.port}`, "x-lanmesh-forwarding": token,
       "x-forwarded-for": (req.socket.remoteAddress ?? "").replace(/^::ffff:/, ""), "x-forwarded-host": req.headers.host ?? "",
+      ...(large && { expect: "100-continue" }), // a node that refuses a body unread closes over it, and its answer is lost
       ...(req.headers["transfer-encoding"] && { "transfer-encoding": "chunked" }) }; // a body stays framed, with any method
     const upstream = http.request({ ...at, method: req.method, path: target, headers }, (answer) => attempt(() => {
       res.writeHead(answer.statusCode, endToEnd(answer.headers)).flushHeaders();
       return answer.on("error", () => {}).once("close", () => answer.complete || res.destroy()).pipe(res);
     }) ?? res.destroy());
     upstream.on("error", () => res.headersSent || away());
-    res.once("close", () => res.writableFinished || upstream.destroy());
-    return req.pipe(upstream);
+    res.once("close", () => (res.writableFinished && upstream.writableFinished) || upstream.destroy());
+    return large ? upstream.once("continue", () => req.pipe(upstream)).flushHeaders() : req.pipe(upstream);
   } catch { return away(); }
 });
 
@@ -238,8 +239,7 @@ function tool(api, offer, session = null) {
 }
 
 export default {
-  id: ID, name: "LAN Mesh",
-  description: "Agents on this network send each other messages and delegate tasks.",
+  id: ID, name: "LAN Mesh", description: "Agents on this network send each other messages and delegate tasks.",
   register(api) {
     const offers = JSON.parse(fs.readFileSync(here("offers.json"), "utf8"));
     api.registerService(service(api));

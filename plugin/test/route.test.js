@@ -83,6 +83,21 @@ test("status, headers and a large body pass both ways", async (t) => {
   assert.equal(node.seen[0].headers["content-length"], String(body.length));
 });
 
+test("a large body goes to the node only if it wants it, so that its refusal is never lost", async (t) => {
+  const { node, port } = await world(t);
+  let bytes = 0;
+  node.server.on("checkContinue", (request, response) => {
+    request.on("data", (chunk) => (bytes += chunk.length));
+    response.writeHead(413).end("too large");
+  });
+  for (const headers of [{ "content-length": 20_000_000 }, { "transfer-encoding": "chunked" }]) {
+    const answer = await send(port, "/lan/task", { method: "POST", headers, body: "x".repeat(20_000_000) });
+    assert.deepEqual([answer.status, answer.text], [413, "too large"]);
+  }
+  assert.equal(bytes, 0);
+  assert.equal((await send(port, "/lan/health")).status, 200);
+});
+
 test("events arrive one by one, and a client that leaves is felt by the node", async (t) => {
   let left = false;
   let more;

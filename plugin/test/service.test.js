@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { copyFileSync, existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { copyFileSync, cpSync, existsSync, mkdirSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import test from "node:test";
 
@@ -92,13 +92,14 @@ test("a wrong config is not tried again at once", async (t) => {
   assert.match((await api.commands["lan-status"].handler({})).text, /acceptMode: 'maybe' is not a mode/);
 });
 
-/** The plugin as it lies in a clone at `folder`, loaded through a link, with what else lies there. */
-async function cloned(folder) {
+/** The plugin as it lies in a clone at `folder`, loaded through a link, or as a copy elsewhere, as OpenClaw 2026.9 does it. */
+async function cloned(folder, copied = false) {
   mkdirSync(join(folder, "clone/plugin"), { recursive: true });
   for (const name of ["index.js", "offers.json", "package.json"]) copyFileSync(new URL(`../${name}`, import.meta.url), join(folder, "clone/plugin", name));
   symlinkSync(join(folder, "clone/plugin"), join(folder, "link"));
-  const api = fakeApi();
-  (await import(join(folder, "link/index.js"))).default.register(api);
+  const api = Object.assign(fakeApi(), { source: join(folder, "link/index.js") });
+  if (copied) cpSync(join(folder, "clone/plugin"), join(folder, "elsewhere/plugin"), { recursive: true });
+  (await import(join(folder, copied ? "elsewhere/plugin/index.js" : "link/index.js"))).default.register(api);
   return api;
 }
 
@@ -113,13 +114,14 @@ test("no Python is one line that says what to run, and no harm", async (t) => {
 });
 
 test("the clone's own environment is found, and lanmesh on the PATH otherwise", async (t) => {
-  for (const [place, words] of [["clone/.venv/bin/python", "-m lanmesh run"], ["bin/lanmesh", "run"]]) {
+  const own = ["clone/.venv/bin/python", "-m lanmesh run"];
+  for (const [place, words, copied] of [own, [...own, true], ["bin/lanmesh", "run"]]) {
     const at = home(t);
     const python = fakePython(at, STAYS);
     mkdirSync(dirname(join(at.folder, place)), { recursive: true });
     symlinkSync(python.script, join(at.folder, place));
     process.env.PATH = `${join(at.folder, "bin")}:/usr/bin:/bin`;
-    const api = await cloned(at.folder);
+    const api = await cloned(at.folder, copied);
     await api.service.start();
     await until(() => python.lines("stdin"));
     assert.equal(python.starts()[0].split(" ").slice(2).join(" "), `${words} --config-stdin --until-stdin-closes`);
