@@ -113,7 +113,7 @@ async def test_without_peers_it_is_said_who_adds_them(mesh: Mesh) -> None:
     a = mesh.describe("a")
     await a.start()
     async with an_agent(a) as agent:
-        assert (await agent.text("lan_peers")).startswith("No peers are configured.")
+        assert (await agent.text("lan_peers")).startswith("There are no peers yet: ")
 
 
 async def test_a_message_is_sent_and_its_fate_told(mesh: Mesh) -> None:

@@ -140,7 +140,7 @@ class Tools:
         """Tell who can be asked, what each offers and how busy it is."""
         states = self._node.peers.all()
         if not states:
-            return Answer(text="No peers are configured. The owner adds them to the plugin's config.")
+            return Answer(text="There are no peers yet: the owner pairs with one by typing /lan-pair.")
         return Answer(text="\n".join(await asyncio.gather(*(self._peer(state) for state in states))))
 
     async def send(self, args: _Send, _session: str | None) -> Answer:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.acceptance.openclaw.gateway import PLUGIN_ID, ROOT, GatewayProcess
+from tests.acceptance.openclaw.gateway import PLUGIN_ID, ROOT, GatewayProcess, as_peer, free_ports
 from tests.acceptance.openclaw.model import ScriptedModel
 from tests.acceptance.openclaw.pair import started_pair
 
@@ -79,9 +79,19 @@ async def model(the_model: ScriptedModel) -> AsyncIterator[ScriptedModel]:
     the_model.forget()
 
 
+@pytest.fixture(scope="session")
+def port_of_gamma() -> int:
+    """Where beta has been told that a gateway of that name is; it has a token for it."""
+    return free_ports(1)[0]
+
+
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def gateways(
-    launcher: Path, consent: list[str], the_model: ScriptedModel, tmp_path_factory: pytest.TempPathFactory
+    launcher: Path,
+    consent: list[str],
+    the_model: ScriptedModel,
+    port_of_gamma: int,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> AsyncIterator[tuple[GatewayProcess, GatewayProcess]]:
     tools: dict[str, object] = {"profile": "coding"}  # as the onboarding sets it; beta has none
     if not consent:  # nor does it read of which profiles a plugin's tools are: its owner must say so
@@ -90,7 +100,8 @@ async def gateways(
         launcher=launcher,
         model_url=the_model.url,
         home_of=tmp_path_factory.mktemp,
-        plugin={"beta": {"toolWaitSeconds": SECONDS_OF_A_SHORT_WAIT}},
+        plugin={"beta": {"toolWaitSeconds": SECONDS_OF_A_SHORT_WAIT, **as_peer("gamma", port_of_gamma)}},
+        tokens={"beta": {"LAN_PEER_GAMMA_TOKEN": "opens-gamma"}},
         more={"alpha": {"tools": tools}},
     ) as pair:
         yield pair

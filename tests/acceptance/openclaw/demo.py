@@ -100,8 +100,10 @@ async def _run(launcher: Path, homes: dict[str, Path]) -> None:
         ) as (alpha, beta),
     ):
         tell(
-            f"   alpha listens on 127.0.0.1:{alpha.port}, beta on 127.0.0.1:{beta.port}.\n",
-            f"   alpha 监听 127.0.0.1:{alpha.port}，beta 监听 127.0.0.1:{beta.port}。\n",
+            f"   alpha listens on 127.0.0.1:{alpha.port}, beta on 127.0.0.1:{beta.port}.\n"
+            "   Their users have paired them: one typed /lan-pair in a chat, the other its code.\n",
+            f"   alpha 监听 127.0.0.1:{alpha.port}，beta 监听 127.0.0.1:{beta.port}。双方用户已完成配对：\n"
+            "   一方在聊天中输入 /lan-pair，另一方输入所显示的配对码。\n",
         )
         await show(model, alpha, beta, tell)
 

@@ -30,6 +30,16 @@ _STOP_S = 60.0
 _PORTS_OF_A_GATEWAY = 120
 """A gateway uses its base port and up to 110 above it."""
 
+MESH_PORT = 115
+"""Above the base port of a gateway: where its node may listen."""
+
+_PATH = os.pathsep.join(
+    folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder) != Path(sys.prefix, "bin")
+)
+"""As a user has it who has no environment of ours on it."""
+
+_handed_out: set[int] = set()
+
 
 @dataclass(slots=True, kw_only=True)
 class GatewayProcess:
@@ -123,6 +133,14 @@ class GatewayProcess:
         self.config_file.write_text(json.dumps(self._config(), indent=2))
         (self.state / ".env").write_text("".join(f"{key}={value}\n" for key, value in self.tokens.items()))
         (self.state / ".env").chmod(0o600)
+
+    def configure(self, plugin: dict[str, Any]) -> None:
+        """Set our plugin's config in the config file, as an owner does by an editor."""
+        config = json.loads(self.config_file.read_text())
+        config["plugins"].setdefault("entries", {}).setdefault(PLUGIN_ID, {"enabled": True})["config"] = (
+            plugin
+        )
+        self.config_file.write_text(json.dumps(config, indent=2))
 
     async def start(self) -> None:
         """Start, and return once it serves; its config file is left as it is if there is one."""
@@ -220,7 +238,7 @@ class GatewayProcess:
     def _environ(self) -> dict[str, str]:
         return {
             "HOME": str(self.home),
-            "PATH": os.environ["PATH"],
+            "PATH": _PATH,
             "LANG": "C.UTF-8",
             "OPENCLAW_STATE_DIR": str(self.state),
             "OPENCLAW_CONFIG_PATH": str(self.config_file),
@@ -305,12 +323,20 @@ async def _http(url: str, method: str, body: Any, token: str | None) -> Answer:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return base ports for gateways, below those that the system hands out by itself."""
+    """Return base ports for gateways, below those that the system hands out by itself; none twice."""
     while True:
         first = random.randrange(20_000, 32_000 - count * _PORTS_OF_A_GATEWAY)  # noqa: S311  # no secret
         ports = [first + number * _PORTS_OF_A_GATEWAY for number in range(count)]
-        if all(is_free(port) and is_free(port + 2) for port in ports):
+        apart = all(abs(port - other) >= _PORTS_OF_A_GATEWAY for port in ports for other in _handed_out)
+        if apart and all(is_free(port + more) for port in ports for more in (0, 2, MESH_PORT)):
+            _handed_out.update(ports)
             return ports
+
+
+def as_peer(name: str, port: int) -> dict[str, Any]:
+    """Return the config for a peer behind the port of its gateway, as the project's first README has it."""
+    token = f"LAN_PEER_{name.upper()}_TOKEN"
+    return {"peers": {name: {"host": "127.0.0.1", "port": port, "tokenEnvVar": token}}}
 
 
 def is_free(port: int) -> bool:

@@ -1,12 +1,14 @@
-"""two gateways that know each other, configured as the project's first README says"""
+"""two gateways whose owners have paired them by a code, each typing `/lan-pair` in a chat"""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from tests.acceptance.openclaw.gateway import GatewayProcess, free_ports
+from tests.acceptance.openclaw.gateway import MESH_PORT, GatewayProcess, free_ports
 
 NAMES = ("alpha", "beta")
 
@@ -21,8 +23,9 @@ async def started_pair(
     home_of: Callable[[str], Path],
     plugin: Mapping[str, Json],
     more: Mapping[str, Json],
+    tokens: Mapping[str, dict[str, str]] = MappingProxyType({}),
 ) -> AsyncIterator[tuple[GatewayProcess, GatewayProcess]]:
-    """Start alpha and beta, each as a peer of the other, and stop them in the end.
+    """Start alpha and beta, make each a peer of the other, and stop them in the end.
 
     Args:
         launcher: The OpenClaw to run.
@@ -30,6 +33,7 @@ async def started_pair(
         home_of: Where a gateway of some name may live.
         plugin: More config of our plugin, by the name of the gateway.
         more: More config of the gateway itself, by its name.
+        tokens: More variables of its `.env`, by its name.
     """
     ports = dict(zip(NAMES, free_ports(2), strict=True))
     alpha, beta = (
@@ -41,27 +45,29 @@ async def started_pair(
             port=ports[name],
             plugin={
                 "profile": {"id": name, "name": f"{name} of the pair", "capabilities": ["coding"]},
-                "peers": {
-                    other: {
-                        "host": "127.0.0.1",
-                        "port": ports[other],
-                        "tokenEnvVar": f"LAN_PEER_{other.upper()}_TOKEN",
-                    }
-                },
+                "node": {"port": ports[name] + MESH_PORT},  # the same after a restart, though both are here
                 "acceptMode": "auto",
                 **plugin.get(name, {}),
             },
-            tokens={
-                "OPENCLAW_LAN_TOKEN": f"opens-{name}",
-                f"LAN_PEER_{other.upper()}_TOKEN": f"opens-{other}",
-            },
+            tokens={"OPENCLAW_LAN_TOKEN": f"opens-{name}", **tokens.get(name, {})},
             more=more.get(name, {}),
         )
-        for name, other in (NAMES, NAMES[::-1])
+        for name in NAMES
     )
     try:
         await asyncio.gather(alpha.start(), beta.start())
         await asyncio.gather(alpha.node_ready(), beta.node_ready())
+        await pair(alpha, beta)
         yield alpha, beta
     finally:
         await asyncio.gather(alpha.stop(), beta.stop())
+
+
+async def pair(shows: GatewayProcess, types: GatewayProcess) -> None:
+    """Have one owner ask for a code in a chat, and the other type it."""
+    async with shows.user() as owner, types.user() as other:
+        shown = await owner.ask("/lan-pair")
+        code = re.search(r"/lan-pair (\S+) ", shown)
+        assert code, shown
+        done = await other.ask(f"/lan-pair {code[1]} 127.0.0.1:{shows.node()['mesh']['port']}")
+    assert re.fullmatch(rf"paired with {shows.name} \(node \w{{8}}\): paired", done), done

@@ -9,7 +9,7 @@ from tests.acceptance.node_process import envelope
 from tests.acceptance.openclaw.gateway import GatewayProcess
 from tests.acceptance.openclaw.model import Answer, Request, ToolCall
 from tests.acceptance.openclaw.user import User, content_text
-from tests.acceptance.openclaw.waiting import BOUND_S
+from tests.acceptance.openclaw.waiting import BOUND_S, eventually
 
 Json = dict[str, Any]
 
@@ -33,6 +33,16 @@ async def outcome(gateway: GatewayProcess, wire_id: str) -> Json:
     return await _final(report)
 
 
+async def asked_back(gateway: GatewayProcess, wire_id: str) -> str:
+    """Return the question of a task once it has one."""
+
+    async def question() -> Any:
+        answer = await gateway.lan("GET", f"/lan/task/{wire_id}", token=gateway.lan_token)
+        return answer.json.get("question")
+
+    return str(await eventually(question, "the task does not ask back", log=gateway.node_log))
+
+
 async def ended(gateway: GatewayProcess, name: str) -> Json:
     """Return a task as the owner of a gateway sees it, once it is final."""
     return await _final(lambda: gateway.op("GET", f"/op/tasks/{name}?wait=20"))
@@ -43,7 +53,7 @@ async def _final(look: Callable[[], Awaitable[Json]]) -> Json:
     task: Json = {}
     try:
         async with asyncio.timeout(BOUND_S):
-            while (task := await look())["state"] in {"submitted", "working"}:
+            while (task := await look())["state"] in {"submitted", "working", "input-required"}:
                 pass
     except TimeoutError:
         raise AssertionError(f"after {BOUND_S:g} s: {task}") from None

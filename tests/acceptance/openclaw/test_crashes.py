@@ -12,7 +12,7 @@ import pytest
 
 from tests.acceptance.openclaw.gateway import PLUGIN_ID, GatewayProcess, free_ports, is_free
 from tests.acceptance.openclaw.model import ScriptedModel, begun, last_result, say, use
-from tests.acceptance.openclaw.tasks import outcome, said, send, tasks_about
+from tests.acceptance.openclaw.tasks import asked_back, outcome, said, send, tasks_about
 from tests.acceptance.openclaw.user import User, content_text
 from tests.acceptance.openclaw.waiting import eventually
 
@@ -52,6 +52,24 @@ async def test_a_turn_that_ends_without_its_node_is_found_by_the_next(
 
     assert (task["state"], task["result"]) == ("completed", f"{word} in plain words")
     assert begun(doing()) == 1
+
+
+async def test_a_question_outlives_the_node_that_asked_it(
+    model: ScriptedModel, beta: GatewayProcess, word: str
+) -> None:
+    asking = model.script(f"do {word}", use("lan_task_reply", question=f"which {word}?"))
+    going_on = model.script(f"the left {word}", use("lan_task_reply", result=f"{word} is done"))
+
+    wire_id = await send(beta, f"do {word}")
+    question = await asked_back(beta, wire_id)
+    await new_node(beta, kill_node(beta))
+    answer = {"text": f"the left {word}"}
+    await beta.lan("POST", f"/lan/task/{wire_id}/answer", answer, token=beta.lan_token)
+    task = await outcome(beta, wire_id)
+
+    assert question == f"which {word}?"
+    assert (task["state"], task["result"], task["attempt"]) == ("completed", f"{word} is done", 2)
+    assert begun(asking()) == begun(going_on()) == 1
 
 
 async def test_a_tool_goes_on_waiting_while_its_node_is_away(

@@ -1,4 +1,7 @@
-"""the plugin as people install it by hand: linked from a clone, which itself may be a link"""
+"""the plugin as people install it by hand: linked from a clone, which itself may be a link
+
+One is set up to the letter of the project's first README: peers and tokens by hand, on the gateway's port.
+"""
 
 import asyncio
 import os
@@ -7,14 +10,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
-from tests.acceptance.openclaw.gateway import PLUGIN_ID, ROOT, GatewayProcess, free_ports
-from tests.acceptance.openclaw.model import ScriptedModel, say
+from tests.acceptance.openclaw.gateway import PLUGIN_ID, ROOT, GatewayProcess, as_peer
+from tests.acceptance.openclaw.model import ScriptedModel, last_result, say, use
+from tests.acceptance.openclaw.tasks import ended, tasks_about
 
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A clone with the environment that any script makes in it, reached by a link."""
+    """A clone with the environment that any script makes in it, reached by a link.
+
+    No other environment of ours is on the PATH.
+    """
     (tmp_path / "clone").mkdir()
     shutil.copytree(ROOT / "plugin", tmp_path / "clone" / "plugin")
     (tmp_path / "clone" / ".venv").symlink_to(sys.prefix)
@@ -23,7 +31,7 @@ def clone(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def gateway(launcher: Path, the_model: ScriptedModel, tmp_path: Path) -> GatewayProcess:
+def gateway(launcher: Path, the_model: ScriptedModel, port_of_gamma: int, tmp_path: Path) -> GatewayProcess:
     """A gateway that does not know our plugin yet."""
     (tmp_path / "home").mkdir()
     gateway = GatewayProcess(
@@ -31,19 +39,44 @@ def gateway(launcher: Path, the_model: ScriptedModel, tmp_path: Path) -> Gateway
         home=tmp_path / "home",
         launcher=launcher,
         model_url=the_model.url,
-        port=free_ports(1)[0],
-        tokens={"OPENCLAW_LAN_TOKEN": "opens-gamma"},
+        port=port_of_gamma,
+        tokens={"OPENCLAW_LAN_TOKEN": "opens-gamma", "LAN_PEER_BETA_TOKEN": "opens-beta"},
     )
     gateway.write_config()
     return gateway
 
 
-async def test_a_plugin_linked_from_a_symlinked_clone_serves_the_mesh(
-    model: ScriptedModel, clone: Path, gateway: GatewayProcess, consent: list[str], word: str
-) -> None:
+@pytest_asyncio.fixture(loop_scope="session")
+async def linked(gateway: GatewayProcess, clone: Path, consent: list[str]) -> GatewayProcess:
+    """That gateway, once the plugin of the clone is linked into it."""
     await gateway.cli("plugins", "install", "--link", "./plugin", *consent, folder=clone)
+    return gateway
 
-    await check_serves_the_mesh(model, gateway, word)
+
+async def test_gateways_set_up_as_the_first_readme_says_do_tasks_for_each_other(
+    model: ScriptedModel, linked: GatewayProcess, beta: GatewayProcess, word: str
+) -> None:
+    model.script(f"ask {word}", use("lan_delegate", peer="beta", task=f"do {word}"), say(last_result))
+    model.script(f"do {word}", use("lan_task_reply", result=f"{word} is done"))
+    model.script(f"back {word}", use("lan_task_reply", result=f"{word} comes back"))
+
+    linked.configure({"profile": {"id": "gamma"}, **as_peer("beta", beta.port)})
+    try:
+        await linked.start()
+        await linked.node_ready()
+        async with linked.user() as user:
+            answer = await user.ask(f"ask {word}")
+            status = await user.ask("/lan-status")
+        asked = await beta.op("POST", "/op/tasks", {"peer": "gamma", "text": f"back {word}"})
+        back = await ended(beta, asked["id"])
+        [done] = [task for task in await tasks_about(beta, word) if task["direction"] == "doing"]
+    finally:
+        await linked.stop()
+
+    assert f"{word} is done" in answer
+    assert f"- beta at 127.0.0.1:{beta.port}, cleartext: fine" in status
+    assert (done["peer"], done["proven"]) == ("gamma", False)
+    assert (back["state"], back["result"]) == ("completed", f"{word} comes back")
 
 
 async def test_a_plugin_linked_from_its_own_folder_after_npm_install_serves_the_mesh(
