@@ -32,6 +32,7 @@ from lanmesh.engine.questions import Questions
 from lanmesh.engine.retention import Keep, Retention
 from lanmesh.engine.roster import Roster
 from lanmesh.engine.runner import Runner
+from lanmesh.engine.sightings import Sightings
 from lanmesh.engine.tasks import Tasks
 from lanmesh.engine.watching import Watching
 from lanmesh.errors import InvalidConfig
@@ -49,6 +50,7 @@ from lanmesh.model.ids import NodeId
 from lanmesh.model.peer import PairingState
 from lanmesh.model.profile import Offers
 from lanmesh.net.calls import Calls
+from lanmesh.net.dialling import Ways
 from lanmesh.net.head import names_of
 from lanmesh.net.identity import NodeIdentity
 from lanmesh.net.link import HttpLink
@@ -151,7 +153,11 @@ class Composition:
         settings, clock, chance = self._config, self._clock, self._chance
         executor, surroundings, beside = self._beside()
         roster = self._roster
-        link = HttpLink(roster, roster, calls=self._calls, identity=self._identity, pin=roster.pin)
+        sightings = Sightings(
+            node_id=roster.node_id, peer_of=roster.peer_of, events=self._events, clock=clock
+        )
+        ways = Ways(sightings.places, roster.moved)
+        link = HttpLink(roster, roster, calls=self._calls, identity=self._identity, pin=roster.pin, ways=ways)
         envelopes = Envelopes(settings.identity.id, clock, chance)
         outcomes = Outcomes(envelopes, roster, clock)
         cancels = Cancels(envelopes, outcomes, clock)
@@ -202,6 +208,7 @@ class Composition:
                 chance=chance,
                 roster=roster,
                 strangers=TlsStrangers(self._calls, self._identity),
+                sightings=sightings,
                 certificate=self._identity.certificate,
                 port=self._sockets["mesh"].getsockname()[1],
             ),
@@ -240,7 +247,7 @@ class Composition:
             )
         ]
         serving = self._listen(node, group)
-        working.append(group.create_task(node.pairing.run()))
+        working += [group.create_task(work) for work in (node.pairing.run(), *self._seeking(node))]
         self._announce(node)
         try:
             await stop.wait()
@@ -271,6 +278,24 @@ class Composition:
 
         executor = GatewayExecutor(gateway, clock=self._clock, agent=keys.agent, repeatable=keys.repeatable)
         return executor, offers, lambda node: [gateway.run(), offers.run(), notices(node)]
+
+    def _seeking(self, node: Node) -> list[Coroutine[Any, Any, None]]:
+        """Return what finds other nodes, and lets them find this one, if that is wanted."""
+        if not self._config.node.discovery:
+            return []
+        from lanmesh.net.discovery import Discovery, interfaces_of  # noqa: PLC0415  # 3 MB, and not needed to listen
+
+        host, port = self._sockets["mesh"].getsockname()[:2]
+        discovery = Discovery(
+            node_id=self._identity.node_id,
+            boot=self._boot,
+            name=self._config.identity.name,
+            port=port,
+            interfaces=lambda: interfaces_of(host),
+            sightings=node.pairing.sightings,
+            clock=self._clock,
+        )
+        return [discovery.run(), node.pairing.announce(discovery.show_code)]
 
     def _gateway(self, keys: GatewayKeys) -> Any:
         # Imported here: a node without a gateway does without the memory of its cryptography.

@@ -98,6 +98,7 @@ class NodeKeys(_Keys, kw_only=True):
     hosts: Annotated[
         list[Word], Meta(description="Names beside its own under which callers may address it")
     ] = msgspec.field(default_factory=list)
+    discovery: Annotated[bool, Meta(description="Whether nodes find each other on the network (mDNS)")] = True
     executor: Annotated[
         Literal["", "command", "openclaw"],
         Meta(

@@ -316,6 +316,7 @@ def test_every_setting_is_listed_with_its_source() -> None:
         ("node.port", 0, "stdin"),
         ("node.operatorPort", 18761, "default"),
         ("node.hosts", [], "default"),
+        ("node.discovery", True, "default"),
         ("node.executor", "command", "default"),
         ("node.agent", "main", "default"),
         ("node.command", ["cat"], "default"),
