@@ -32,14 +32,13 @@ from lanmesh.engine.questions import Questions
 from lanmesh.engine.retention import Keep, Retention
 from lanmesh.engine.roster import Roster
 from lanmesh.engine.runner import Runner
-from lanmesh.engine.sightings import Sightings
 from lanmesh.engine.tasks import Tasks
 from lanmesh.engine.watching import Watching
 from lanmesh.errors import InvalidConfig
 from lanmesh.executors.command import CommandExecutor
 from lanmesh.faces.commands import Commands
 from lanmesh.faces.description import Description
-from lanmesh.faces.http import application, guarded
+from lanmesh.faces.http import Route, application, guarded
 from lanmesh.faces.operator import Operator
 from lanmesh.faces.pairing import Pairing
 from lanmesh.faces.rest import Rest
@@ -50,14 +49,14 @@ from lanmesh.model.ids import NodeId
 from lanmesh.model.peer import PairingState
 from lanmesh.model.profile import Offers
 from lanmesh.net.calls import Calls
-from lanmesh.net.dialling import Ways
 from lanmesh.net.head import names_of
 from lanmesh.net.identity import NodeIdentity
+from lanmesh.net.inward import App
 from lanmesh.net.link import HttpLink
+from lanmesh.net.live import Links
 from lanmesh.net.server import Listener, bind
 from lanmesh.net.strangers import TlsStrangers
 from lanmesh.place import Place
-from lanmesh.protocol.views import StatusView
 from lanmesh.status import Status
 from lanmesh.store.database import Change, Database, Topic
 from lanmesh.tokens import EnvironmentTokens
@@ -144,6 +143,7 @@ class Composition:
         for topic, key in changes:
             if mesh is not None and topic is Topic.DISTRUST:
                 mesh.drop(NodeId(key))
+                self._links.drop(NodeId(key))
             if mesh is not None and topic is Topic.PAIRING:
                 for pairing in self._roster.pairings(PairingState.PENDING, PairingState.PAIRED):
                     mesh.trust(pairing.certificate)
@@ -153,11 +153,20 @@ class Composition:
         settings, clock, chance = self._config, self._clock, self._chance
         executor, surroundings, beside = self._beside()
         roster = self._roster
-        sightings = Sightings(
-            node_id=roster.node_id, peer_of=roster.peer_of, events=self._events, clock=clock
+        links = self._links = Links(
+            roster,
+            roster,
+            calls=self._calls,
+            identity=self._identity,
+            events=self._events,
+            clock=clock,
+            chance=chance,
+            boot=self._boot,
+            met=lambda peer: peers.met(peer),  # noqa: PLW0108  # peers are made of links
         )
-        ways = Ways(sightings.places, roster.moved)
-        link = HttpLink(roster, roster, calls=self._calls, identity=self._identity, pin=roster.pin, ways=ways)
+        link = HttpLink(
+            roster, roster, calls=self._calls, identity=self._identity, pin=roster.pin, live=links.to
+        )
         envelopes = Envelopes(settings.identity.id, clock, chance)
         outcomes = Outcomes(envelopes, roster, clock)
         cancels = Cancels(envelopes, outcomes, clock)
@@ -208,9 +217,8 @@ class Composition:
                 chance=chance,
                 roster=roster,
                 strangers=TlsStrangers(self._calls, self._identity),
-                sightings=sightings,
                 certificate=self._identity.certificate,
-                port=self._sockets["mesh"].getsockname()[1],
+                port=0 if settings.node.dial_only else self._sockets["mesh"].getsockname()[1],
             ),
             roster=roster,
             clock=clock,
@@ -246,8 +254,10 @@ class Composition:
                 *beside(node),
             )
         ]
-        serving = self._listen(node, group)
-        working += [group.create_task(work) for work in (node.pairing.run(), *self._seeking(node))]
+        rest = Rest(node).routes()
+        answering = application(rest)
+        serving = self._listen(node, rest, links.beside(answering), group)
+        working += [group.create_task(work) for work in (node.pairing.run(), links.run(answering))]
         self._announce(node)
         try:
             await stop.wait()
@@ -279,24 +289,6 @@ class Composition:
         executor = GatewayExecutor(gateway, clock=self._clock, agent=keys.agent, repeatable=keys.repeatable)
         return executor, offers, lambda node: [gateway.run(), offers.run(), notices(node)]
 
-    def _seeking(self, node: Node) -> list[Coroutine[Any, Any, None]]:
-        """Return what finds other nodes, and lets them find this one, if that is wanted."""
-        if not self._config.node.discovery:
-            return []
-        from lanmesh.net.discovery import Discovery, interfaces_of  # noqa: PLC0415  # 3 MB, and not needed to listen
-
-        host, port = self._sockets["mesh"].getsockname()[:2]
-        discovery = Discovery(
-            node_id=self._identity.node_id,
-            boot=self._boot,
-            name=self._config.identity.name,
-            port=port,
-            interfaces=lambda: interfaces_of(host),
-            sightings=node.pairing.sightings,
-            clock=self._clock,
-        )
-        return [discovery.run(), node.pairing.announce(discovery.show_code)]
-
     def _gateway(self, keys: GatewayKeys) -> Any:
         # Imported here: a node without a gateway does without the memory of its cryptography.
         from lanmesh.openclaw.device import Device  # noqa: PLC0415
@@ -321,16 +313,15 @@ class Composition:
     def _bound(self) -> dict[str, socket.socket]:
         keys = self._config.node
         return {
-            "mesh": bind(keys.listen, keys.port, or_any=self._may_move("node.port")),
+            "mesh": bind(config.LOOPBACK, 0)
+            if keys.dial_only
+            else bind(keys.listen, keys.port, or_any=self._may_move("node.port")),
             "operator": bind(config.LOOPBACK, keys.operator_port, or_any=self._may_move("node.operatorPort")),
         }
 
-    def _listen(self, node: Node, group: asyncio.TaskGroup) -> list[asyncio.Task[None]]:
-        rest = Rest(node).routes()
-
-        def status() -> StatusView:
-            return self._status.view(node, self._addresses())
-
+    def _listen(
+        self, node: Node, rest: list[Route], mesh: App, group: asyncio.TaskGroup
+    ) -> list[asyncio.Task[None]]:
         local = [
             *Operator(
                 node, lambda: self._status.view(node, self._addresses()), self._status.settings, self._take
@@ -341,8 +332,8 @@ class Composition:
         ]
         title = "OpenClaw LAN Mesh: the operator port"
         local += Description("/op/openapi.json", title, __version__, local).routes()
-        apps = {
-            "mesh": application(rest),
+        apps: dict[str, App] = {
+            "mesh": mesh,
             "operator": application([*guarded(local, self._token), *guarded(rest, self._token, FORWARDING)]),
         }
         keys = self._config.node
@@ -350,7 +341,7 @@ class Composition:
         known = self._roster.pairings(PairingState.PENDING, PairingState.PAIRED)
         tls = {"mesh": self._identity.serving([pairing.certificate for pairing in known])}
         self._listeners = {
-            name: Listener(app, self._sockets[name], names=names, tls=tls.get(name))
+            name: Listener(app, self._sockets[name], names=names, tls=tls.get(name), links=name == "mesh")
             for name, app in apps.items()
         }
         return [group.create_task(listener.serve()) for listener in self._listeners.values()]

@@ -3,13 +3,13 @@
 import logging
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from lanmesh.engine.callers import digest_of
 from lanmesh.engine.events import Events, heard
 from lanmesh.engine.ports import Clock, Random, Strangers
 from lanmesh.engine.roster import Roster
-from lanmesh.engine.sightings import Sightings
 from lanmesh.errors import (
     AnswerLost,
     InvalidRequest,
@@ -21,7 +21,7 @@ from lanmesh.errors import (
 )
 from lanmesh.model import ids
 from lanmesh.model.ids import PeerId
-from lanmesh.model.peer import DEFAULT_PORT, Invitation, Pairing, PairingState, Place
+from lanmesh.model.peer import DEFAULT_PORT, Pairing, PairingState
 from lanmesh.protocol import certificates, codec, pairing
 from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.pairing import (
@@ -45,13 +45,21 @@ _LOST_ANSWERS = 3
 _AGAIN_S = 15.0
 """Between two questions to a node that has not said yet whether the pairing counts there."""
 
-_FIND_S = 10.0
-"""How long a node that shows a code is looked for: its word of that goes out once, and then now and then."""
-
 NOT_PAIRED = "not_paired"
 PAIRED = "paired"
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invitation:
+    """A code that can be typed elsewhere, and what has come of it."""
+
+    code: str
+    closes_at: float
+    open: bool
+    guest: Pairing | None
+    """Who has used it; `None` while nobody has."""
 
 
 class Pairings:
@@ -66,12 +74,10 @@ class Pairings:
         chance: Random,
         roster: Roster,
         strangers: Strangers,
-        sightings: Sightings,
         certificate: bytes,
         port: int,
     ) -> None:
-        """Pair the node that has a certificate, and that peers can reach on a port."""
-        self.sightings = sightings
+        """Pair the node that has a certificate, and that peers can reach on a port; 0: on none."""
         self._database = database
         self._events = events
         self._clock = clock
@@ -87,12 +93,20 @@ class Pairings:
     # --- for the owner of this node -------------------------------------------------------------
 
     def invite(self) -> Invitation:
-        """Show a new code; an earlier one counts no more."""
+        """Show a new code; an earlier one counts no more.
+
+        Raises:
+            PairingClosed: Nobody can dial this node.
+        """
+        if not self._port:
+            raise PairingClosed(
+                "nobody can dial this node (node.dialOnly): run `lanmesh pair` on the other, "
+                "and type its code here"
+            )
         if self._window is not None:
             self._window.close()
         self._code = pairing.new_code(self._chance.bytes)
         self._window = self._new_window(pairing.secret_of_code(self._code))
-        self._events.publish([Change(Topic.PAIRING)])
         return self.invitation()
 
     async def expected(self, wait_s: float) -> Invitation:
@@ -143,21 +157,7 @@ class Pairings:
             PairingFailed: It shows another, or somebody is in between; nothing was stored.
             PeerUnreachable: Nobody listens there; so too `AnswerLost`.
         """
-        secret = pairing.secret_of_code(code)
-        return await self._pair(secret, "code", (host, port), await self._strangers.meet(host, port))
-
-    async def find(self, code: str) -> Pairing:
-        """Pair with the one node that was seen on the network and shows a code.
-
-        Raises:
-            InvalidRequest: That is no code, or more than one node shows one.
-            PairingClosed: No node does, as far as can be seen.
-            MeshError: As `dial`.
-        """
-        secret = pairing.secret_of_code(code)
-        shown = await self.sightings.only_code(_FIND_S)
-        place, certificate = await self._strangers.find(shown.node_id, shown.places)
-        return await self._pair(secret, "code", place, certificate)
+        return await self._pair(pairing.secret_of_code(code), "code", host, port, None)
 
     async def renew(self, name: str, host: str | None = None, port: int | None = None) -> Pairing:
         """Pair with a peer that this node shares tokens with, or give both new ones, without a code.
@@ -180,9 +180,10 @@ class Pairings:
             raise InvalidRequest(
                 f"this node and {peer.id} need a token for each other: set both, or use a code"
             )
-        place = host or peer.host, port or (peer.port if peer.tls else DEFAULT_PORT)
-        theirs = await self._strangers.meet(*place)
-        return await self._pair(pairing.secret_of_tokens(*exchanged), "tokens", place, theirs, peer.id)
+        at = port or (peer.port if peer.tls else DEFAULT_PORT)
+        return await self._pair(
+            pairing.secret_of_tokens(*exchanged), "tokens", host or peer.host, at, peer.id
+        )
 
     async def unpair(self, name: str) -> None:
         """Forget what a peer has proven; it is no peer any more, unless it is configured as well.
@@ -239,10 +240,7 @@ class Pairings:
         said = convert(parse(body), Confirmation)
         for name, window in ((None, self._window), *self._renewals.items()):
             if window is not None and window.session == said.session:
-                try:
-                    agreement = window.prove(said, self._clock.now())
-                finally:
-                    self._events.publish([Change(Topic.PAIRING)])
+                agreement = window.prove(said, self._clock.now())
                 await self._database.write(self._keeping(agreement, host, agreement.port or 0, name))
                 return codec.encode(Confirmed(tag=agreement.tag))
         raise PairingClosed
@@ -254,19 +252,6 @@ class Pairings:
             log.info("paired", extra={"peer": done.peer, "node": ids.short(done.node_id)})
 
     # ---------------------------------------------------------------------------------------------
-
-    async def announce(self, tell: Callable[[bool], None]) -> None:
-        """Tell, for ever, whether a code that is shown here can be used now; of a new one, again."""
-        with self._events.watch(Change(Topic.PAIRING)) as changed:
-            while True:
-                changed.clear()
-                window = self._window
-                left_s = 0.0 if window is None else window.left_s(self._clock.now())
-                tell(left_s > 0)
-                if left_s > 0:
-                    await heard(self._clock, changed, left_s)
-                else:
-                    await changed.wait()
 
     async def run(self) -> None:
         """Ask until it is known whether pairings that this side dialled count on the other, for ever."""
@@ -284,14 +269,9 @@ class Pairings:
                     await changed.wait()
 
     async def _pair(
-        self,
-        secret: bytes,
-        by: Literal["code", "tokens"],
-        place: Place,
-        theirs: bytes,
-        name: PeerId | None = None,
+        self, secret: bytes, by: Literal["code", "tokens"], host: str, port: int, name: PeerId | None
     ) -> Pairing:
-        host, port = place
+        theirs = await self._strangers.meet(host, port)
         dialler = Dialler(
             secret,
             name=self._roster.me,

@@ -203,6 +203,20 @@ class Peers:
         if sender in self._roster:
             peers.heard(tx, sender, self._clock.now())
 
+    async def met(self, peer: PeerId) -> None:
+        """Note that a link to a peer has come up; what waits for that peer is tried at once.
+
+        Raises:
+            StorageFailed: That could not be noted.
+        """
+
+        def change(tx: Transaction) -> None:
+            now = self._clock.now()
+            peers.heard(tx, peer, now)
+            peers.reached(tx, peer, now)
+
+        await self._database.write(change)
+
     def _keeping(self, peer: PeerId, body: bytes, now: float) -> Callable[[Transaction], None]:
         def change(tx: Transaction) -> None:
             peers.reached(tx, peer, now)

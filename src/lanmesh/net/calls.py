@@ -1,5 +1,6 @@
 """one HTTP request to another node, and what each kind of answer, and of silence, tells"""
 
+import asyncio
 import ssl
 from types import TracebackType
 
@@ -14,16 +15,12 @@ CONNECT_S = 5.0
 ANSWER_S = 10.0
 """A node stores before it answers. What a slower one has stored, it answers at once when it is sent again."""
 
+_GOODBYE_S = 1.0
 _MAX_ANSWER_BYTES = 2 * 1024 * 1024
 _NOT_NOW = {408, 425, 429, 503, 507}
 """Answers that say: it was not taken, try again (RFC 9110, RFC 6585 section 4, RFC 4918 section 11.5)."""
 _FAULTS = range(500, 600)
 _GOOD = range(200, 300)
-_NOT_CONNECTED = (
-    aiohttp.ClientConnectorError,
-    aiohttp.ClientConnectorCertificateError,
-    aiohttp.ConnectionTimeoutError,
-)
 _CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
 
 
@@ -35,19 +32,6 @@ def hung_up(fault: AnswerLost) -> bool:
 def not_known(fault: PeerUnreachable) -> bool:
     """Return whether the other side answered that it does not know our credentials."""
     return isinstance(fault.__cause__, NotAuthenticated)
-
-
-def not_connected(fault: PeerUnreachable) -> bool:
-    """Return whether nobody was there, or somebody with another key."""
-    return isinstance(fault.__cause__, _NOT_CONNECTED)
-
-
-def another_key(where: str) -> PeerUnreachable:
-    """Return what it means that whoever listens somewhere shows another key than the one that is known."""
-    return PeerUnreachable(
-        f"{where} shows another key than the one that is known: if it was set up anew, run "
-        "`lanmesh unpair` for it, and pair again; else somebody is in between"
-    )
 
 
 class Calls:
@@ -105,16 +89,14 @@ class Calls:
         """
         if self._session is None:
             raise PeerUnreachable("this node is stopping")
-        host, port = address
         headers = {"Content-Type": "application/json"}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        where = f"{who} at {host} port {port}"
-        url = f"{'http' if tls is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}{path}"
+        where = _where(who, address)
         try:
             async with self._session.request(
                 method,
-                url,
+                _url("http" if tls is None else "https", address, path),
                 data=body,
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=answer_s, sock_connect=CONNECT_S),
@@ -124,7 +106,10 @@ class Calls:
                 said = await _bounded(answer)
                 status, retry_after_s = answer.status, _seconds(answer.headers.get("Retry-After"))
         except aiohttp.ClientConnectorCertificateError as fault:
-            raise another_key(where) from fault
+            raise PeerUnreachable(
+                f"{where} shows another key than the one that is known: if it was set up anew, run "
+                "`lanmesh unpair` for it, and pair again; else somebody is in between"
+            ) from fault
         except aiohttp.ClientConnectorError as fault:
             raise PeerUnreachable(f"{where}: {_reason(fault)}") from fault
         except aiohttp.ConnectionTimeoutError as fault:
@@ -136,6 +121,56 @@ class Calls:
         if status in _GOOD:
             return said
         raise refusal(where, status, said, retry_after_s)
+
+    async def open(
+        self,
+        address: tuple[str, int],
+        path: str,
+        *,
+        who: str,
+        tls: ssl.SSLContext,
+        token: str,
+        most_bytes: int,
+    ) -> aiohttp.ClientWebSocketResponse[bool]:
+        """Return a WebSocket to whoever listens at an address.
+
+        Args:
+            address: Host and port.
+            path: Where it is served.
+            who: Whom to name in errors.
+            tls: Whom to trust there, and what to show.
+            token: What to present.
+            most_bytes: A longer message ends it.
+
+        Raises:
+            PeerUnreachable: There is none, or not for us.
+        """
+        if self._session is None:
+            raise PeerUnreachable("this node is stopping")
+        where = _where(who, address)
+        try:
+            async with asyncio.timeout(CONNECT_S + ANSWER_S):
+                return await self._session.ws_connect(
+                    _url("wss", address, path),
+                    headers={"Authorization": f"Bearer {token}"},
+                    ssl=tls,
+                    max_msg_size=most_bytes,
+                    timeout=aiohttp.ClientWSTimeout(ws_close=_GOODBYE_S),
+                )
+        except aiohttp.WSServerHandshakeError as fault:
+            raise PeerUnreachable(f"{where} opens no live link: HTTP status {fault.status}") from fault
+        except (TimeoutError, aiohttp.ClientError, OSError, UnicodeError) as fault:
+            raise PeerUnreachable(f"{where} opens no live link: {_reason(fault)}") from fault
+
+
+def _where(who: str, address: tuple[str, int]) -> str:
+    host, port = address
+    return f"{who} at {host} port {port}"
+
+
+def _url(scheme: str, address: tuple[str, int], path: str) -> str:
+    host, port = address
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{path}"
 
 
 async def _bounded(answer: aiohttp.ClientResponse) -> bytes:

@@ -1,4 +1,4 @@
-"""send envelopes to peers over HTTP, and ask them questions"""
+"""send envelopes to peers, over a live link or by HTTP, and ask them questions"""
 
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,8 +12,9 @@ from lanmesh.model.ids import PeerId, WireId
 from lanmesh.model.peer import Peer
 from lanmesh.model.task import TaskReport
 from lanmesh.net.calls import ANSWER_S, Calls, hung_up, not_known
-from lanmesh.net.dialling import Ways, meet
+from lanmesh.net.channel import Channel
 from lanmesh.net.identity import NodeIdentity
+from lanmesh.net.strangers import meet
 from lanmesh.protocol import codec, profiles
 from lanmesh.protocol.json import convert, parse
 
@@ -32,7 +33,10 @@ _ROUTES = {
 
 
 class HttpLink:
-    """The way to peers, one request at a time. Implements the port `PeerLink`."""
+    """The way to peers: a live link where there is one, else one request at a time.
+
+    Implements the port `PeerLink`.
+    """
 
     def __init__(
         self,
@@ -42,7 +46,7 @@ class HttpLink:
         calls: Calls,
         identity: NodeIdentity,
         pin: Pin,
-        ways: Ways,
+        live: Callable[[PeerId], Channel | None] = lambda _: None,
     ) -> None:
         """Reach peers where they are, with the tokens that they gave us.
 
@@ -52,14 +56,14 @@ class HttpLink:
             calls: The pool to call over.
             identity: Who this node is.
             pin: Keeps what a peer shows at first use.
-            ways: Where those are that are known by their keys.
+            live: Returns the live link to a peer, which is then used instead.
         """
         self._peers = peers
         self._tokens = tokens
         self._calls = calls
         self._identity = identity
         self._pin = pin
-        self._ways = ways
+        self._live = live
         self._contexts: dict[tuple[bytes, bool], ssl.SSLContext] = {}
 
     async def send(self, peer: PeerId, envelope: Envelope) -> TaskReport | None:
@@ -100,6 +104,9 @@ class HttpLink:
     async def _ask(
         self, method: str, name: PeerId, path: str, body: bytes | None = None, answer_s: float = ANSWER_S
     ) -> bytes:
+        live = self._live(name)
+        if live is not None:
+            return await live.ask(method, path, body, answer_s)
         peer = self._peers.get(name)
         if peer is None:
             raise PeerUnreachable(f"{name} is no peer any more; add it again, or what waits for it expires")
@@ -109,15 +116,14 @@ class HttpLink:
             raise PeerUnreachable(fault.detail) from fault
         if token is None:
             raise PeerUnreachable(f"no token for {name}: set its LAN_PEER_…_TOKEN in the .env file, or pair")
+        if not peer.port:
+            raise PeerUnreachable(f"{name} listens nowhere: what waits for it goes once it has dialled")
         tls = await self._tls(peer)
         try:
-            return await self._ways.ask(
-                peer,
-                tls,
-                lambda place: self._calls.ask(
-                    method, place, path, who=name, tls=tls, token=token, body=body, answer_s=answer_s
-                ),
-            )
+            return await self._calls.ask(
+                method, (peer.host, peer.port), path, who=name, tls=tls, token=token, body=body,
+                answer_s=answer_s,
+            )  # fmt: skip
         except PeerUnreachable as fault:
             if peer.node_id is not None and not_known(fault):
                 raise _parted(name, NOT_PAIRED) from fault
@@ -146,13 +152,9 @@ class HttpLink:
         One that does not know our certificate does so; TLS 1.3 tells no reason, so it is asked
         without one.
         """
-        tls = self._identity.dialling(peer.certificate or b"", shown=False)
+        address, tls = (peer.host, peer.port), self._identity.dialling(peer.certificate or b"", shown=False)
         try:
-            body = await self._ways.ask(
-                peer,
-                tls,
-                lambda place: self._calls.ask("GET", place, "/lan/whoami", who=peer.id, tls=tls, token=token),
-            )
+            body = await self._calls.ask("GET", address, "/lan/whoami", who=peer.id, tls=tls, token=token)
             told = convert(parse(body), codec.Whoami).status
         except MeshError:
             return silence

@@ -16,6 +16,8 @@ from lanmesh.model.ids import NodeId
 from lanmesh.net.entrance import Entrance
 from lanmesh.net.head import names_of
 from lanmesh.net.shell import Door, Limits, Shell
+from lanmesh.net.websocket import Upgraded
+from lanmesh.protocol.frames import MAX_FRAME_BYTES
 
 KEEP_ALIVE_S = 75
 """Longer than any client of ours keeps an idle connection, so that none is closed under a request."""
@@ -64,6 +66,7 @@ class Listener:
         names: frozenset[str] | None = None,
         limits: Limits | None = None,
         tls: ssl.SSLContext | None = None,
+        links: bool = False,
     ) -> None:
         """Take over a socket made by `bind`.
 
@@ -73,6 +76,7 @@ class Listener:
             names: Under which names it is addressed, beside addresses; `None`: that of the host.
             limits: What callers may take up; `None`: as much as the files that this process may open allow.
             tls: Speak nothing else; `None`: plain HTTP.
+            links: Whether the app takes the WebSockets of live links.
         """
         self._socket = listening
         self._tls = tls
@@ -81,7 +85,10 @@ class Listener:
         config = uvicorn.Config(
             app,
             http=Shell,
-            ws="none",
+            ws=Upgraded if links else "none",
+            ws_max_size=MAX_FRAME_BYTES,
+            ws_per_message_deflate=False,
+            ws_ping_interval=None,  # each side says by itself that it lives
             loop="none",
             lifespan="off",
             log_config=None,

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -13,6 +14,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from lanmesh.errors import HeadTooLarge, InvalidRequest, MeshError, TooBusy, TooSlow
 from lanmesh.model.ids import NodeId
 from lanmesh.net import head
+from lanmesh.net.websocket import LINK_PATH, Upgraded
 from lanmesh.protocol import certificates, problems
 
 log = logging.getLogger(__name__)
@@ -129,6 +131,7 @@ class Shell(HttpToolsProtocol):
         """The node whose key the connection has proven, if it has; the app finds it in its state."""
         self._door = door
         self._limits = door.limits
+        self._upgraded = False
         self._phase = _Phase.IDLE
         self._messages = 0
         self._head_bytes = 0
@@ -144,8 +147,9 @@ class Shell(HttpToolsProtocol):
 
     @property
     def idle(self) -> bool:
-        """Whether no request is being answered here."""
-        return self.cycle is None or self.cycle.response_complete  # type: ignore[redundant-expr]  # None at first
+        """Whether no request is being answered here, and no WebSocket open."""
+        asked = self.cycle is not None and not self.cycle.response_complete  # type: ignore[redundant-expr]  # None at first
+        return not asked and not self._upgraded
 
     # --- what the transport tells ---------------------------------------------------------------
 
@@ -265,7 +269,10 @@ class Shell(HttpToolsProtocol):
         self._unread += len(piece)
         try:
             self.parser.feed_data(piece)
-        except httptools.HttpParserUpgrade:
+        except httptools.HttpParserUpgrade as upgrade:
+            if self._should_upgrade():
+                self._become_websocket(rest=piece[upgrade.args[0] :])
+                return
             # It is answered as the plain request that it is too; the parser is done for.
             self._phase = _Phase.OVER
             self.cycle.keep_alive = False
@@ -278,6 +285,19 @@ class Shell(HttpToolsProtocol):
         else:
             if self._unread > self._limits.head_bytes + _PIECE:
                 self._refuse(_too_large(self._limits))
+
+    def _should_upgrade(self) -> bool:
+        return bool(super()._should_upgrade()) and self.url.partition(b"?")[0] == LINK_PATH.encode()
+
+    def _become_websocket(self, rest: bytes) -> None:
+        self._phase = _Phase.OVER
+        self._mind()
+        self._upgraded = True  # the door keeps this shell for as long as the connection lasts
+        if rest or self.pipeline or self.scope["method"] != "GET":
+            self.transport.abort()  # nobody may say more before the answer
+            return
+        self.ws_protocol_class = partial(Upgraded, gone=lambda: self._door.leave(self))  # type: ignore[assignment]  # uvicorn calls it
+        self.handle_websocket_upgrade()
 
     def _count(self, size: int) -> None:
         self._head_bytes += size

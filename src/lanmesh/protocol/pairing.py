@@ -44,8 +44,8 @@ class Hello(msgspec.Struct, kw_only=True, rename="camel"):
     session: Session
     name: Name
     certificate: Annotated[bytes, Meta(max_length=certificates.MAX_BYTES)]
-    port: Annotated[int, Meta(ge=1, le=65535)]
-    """On which it can be reached, at the address that it calls from."""
+    port: Annotated[int, Meta(ge=0, le=65535)]
+    """On which it can be reached, at the address that it calls from; 0: it only dials."""
     share: Share
     by: Literal["code", "tokens"] = "code"
     """What both sides know: the code, or the tokens that each presents to the other."""
@@ -148,11 +148,6 @@ class Window:
     def session(self) -> str | None:
         """The ceremony that is under way or done."""
         return None if self._expected is None else self._expected[0]
-
-    def left_s(self, now: float) -> float:
-        """Return for how long somebody may still begin a try."""
-        may_begin = Event.START in TRANSITIONS[self.stage] and self.tries < TRIES
-        return max(0.0, self.closes_at - now) if may_begin else 0.0
 
     def start(self, hello: Hello, now: float) -> Welcome:
         """Take part in one try.

@@ -57,7 +57,6 @@ class Topic(StrEnum):
     RETURN = "return"
     PAIRING = "pairing"
     DISTRUST = "distrust"
-    SIGHTING = "sighting"
     STOPPING = "stopping"
 
 

@@ -197,7 +197,7 @@ def test_nobody_pairs_with_what_shows_no_certificate_of_a_node() -> None:
         {"session": "A" * 26},
         {"name": ""},
         {"name": "x" * 10_000},
-        {"port": 0},
+        {"port": -1},
         {"port": 65536},
         {"certificate": "A" * 2000},
         {"by": "force"},

@@ -1,0 +1,283 @@
+"""one live link: questions and answers both ways over one WebSocket"""
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any
+
+from lanmesh.engine.ports import Clock, Random
+from lanmesh.errors import AnswerLost, InvalidRequest, PeerUnreachable, RouteNotFound, TooBusy
+from lanmesh.model.ids import NodeId, PeerId
+from lanmesh.net.calls import refusal
+from lanmesh.net.inward import Reply
+from lanmesh.net.websocket import Socket
+from lanmesh.protocol import frames, problems
+from lanmesh.protocol.frames import ANSWER, ASK, BEAT, HELLO, Frame
+
+log = logging.getLogger(__name__)
+
+BEAT_S = 5.0
+"""How often each side says that it lives, give or take a fifth."""
+
+SILENT_S = 20.0
+"""After that long without a word, a link is dead."""
+
+LAG_S = 1.0
+"""A beat that is late by more says that this node was held up: then its peer's silence says nothing."""
+
+GREETING_S = 10.0
+"""How long the other side may take to say who it is."""
+
+SLOWEST_READER_S = 30.0
+"""How long the other side may take nothing of what is sent."""
+
+AT_ONCE = 64
+"""Questions of the other side that are answered at one time; more are put off."""
+
+HELD = 32
+"""Of the questions asked at one time, those whose answer may be held back."""
+
+_GRACE_S = 1.0
+_RETRY_AFTER_S = 1.0
+_NOT_KNOWN = 401
+
+_CARRIED = re.compile(
+    r"(GET /lan/(health|whoami|profile|task/[A-Za-z0-9._~-]{1,128})"
+    r"|POST /lan/(message|task|result|task/[A-Za-z0-9._~-]{1,128}/(answer|cancel)))"
+    r"(\?[A-Za-z0-9._~=&-]{0,200})?"
+)
+"""What may be asked over a link: the routes whose answer is one short document."""
+
+Answerer = Callable[[str, str, bytes, str], Awaitable[Reply]]
+"""Answers a method and a path with a body, for whoever presents a token."""
+
+Spawn = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
+"""Lets somebody else own a task."""
+
+
+class Channel:
+    """A link to one peer, open or not any more."""
+
+    def __init__(
+        self,
+        socket: Socket,
+        *,
+        peer: PeerId,
+        node_id: NodeId,
+        dialled: bool,
+        given: str,
+        token: str | None,
+        answer: Answerer,
+        spawn: Spawn,
+        clock: Clock,
+        chance: Random,
+    ) -> None:
+        """Speak over a socket that is open.
+
+        Args:
+            socket: The WebSocket.
+            peer: Who is there.
+            node_id: The key that it has proven.
+            dialled: Whether this node dialled.
+            given: The token that this node has presented to it.
+            token: The token that it has presented; `None` while it has not, as its hello will.
+            answer: Answers what it asks.
+            spawn: Owns the tasks that do so: they outlive the link.
+            clock: For beats.
+            chance: So that not all nodes beat at once.
+        """
+        self.peer = peer
+        self.node_id = node_id
+        self.dialled = dialled
+        self.given = given
+        self.open = True
+        """Whether anything new should be asked over it."""
+        self.boot: str | None = None
+        """The life of the peer's node; `None` until its hello."""
+        self._socket = socket
+        self._token = token
+        self._answer = answer
+        self._spawn = spawn
+        self._clock = clock
+        self._chance = chance
+        self._asked = 0
+        self._pending: dict[int, asyncio.Future[Frame | None]] = {}
+        self._looking = asyncio.Semaphore(HELD)
+        self._serving: dict[asyncio.Task[None], str] = {}
+        self._heard_at = clock.monotonic()
+        self._over = asyncio.Event()
+
+    async def greet(self, hello: Frame) -> None:
+        """Exchange hellos.
+
+        Raises:
+            PeerUnreachable: The other side says none in time.
+        """
+        try:
+            async with asyncio.timeout(GREETING_S):
+                await self._socket.send(frames.encode(hello))
+                said = await self._socket.receive()
+            theirs = frames.decode(said or "")
+        except (TimeoutError, OSError, InvalidRequest) as fault:
+            await self.abort()
+            raise PeerUnreachable(f"{self.peer} does not greet over its link") from fault
+        if theirs.kind != HELLO:
+            await self.abort()
+            raise PeerUnreachable(f"{self.peer} does not greet over its link")
+        self.boot = theirs.boot
+        if self._token is None:
+            self._token = theirs.token or ""
+
+    async def run(self) -> None:
+        """Ask and answer until one side ends it."""
+        self._heard_at = self._clock.monotonic()
+        async with asyncio.TaskGroup() as group:
+            beating = group.create_task(self._beat())
+            ending = group.create_task(self._over.wait())
+            reading = group.create_task(self._read())
+            try:
+                await asyncio.wait({beating, ending, reading}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                self.open = False
+                for part in (beating, ending, reading):
+                    part.cancel()
+                for waiting in self._pending.values():
+                    if not waiting.done():
+                        waiting.set_result(None)
+                for task, method in self._serving.items():
+                    if method == "GET":  # what is brought is taken, whoever hears of it
+                        task.cancel()
+                await self.abort()
+
+    async def ask(self, method: str, path: str, body: bytes | None, answer_s: float) -> bytes:
+        """Return what the peer answers; like `Calls.ask`, whatever breaks is an answer lost."""
+        where = f"{self.peer} over its link"
+        if method != "GET":
+            answer = await self._exchange(where, method, path, body, answer_s)
+        else:
+            async with self._looking:
+                answer = await self._exchange(where, method, path, body, answer_s)
+        said = bytes(answer.body)
+        if 200 <= answer.status < 300:  # noqa: PLR2004  # RFC 9110 section 15.3
+            return said
+        if answer.status == _NOT_KNOWN:
+            self._over.set()  # the next link is opened with the tokens that count by then
+        raise refusal(where, answer.status, said, answer.retry_after)
+
+    async def leave(self) -> None:
+        """Ask nothing more, let what is under way be answered, and end the link."""
+        self.open = False
+        await self._clock.sleep(_GRACE_S)
+        waiting = [*self._pending.values()]
+        if waiting:
+            await asyncio.wait(waiting, timeout=GREETING_S)
+        self._over.set()
+
+    async def abort(self) -> None:
+        """End the link now."""
+        self.open = False
+        self._over.set()
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(_GRACE_S):
+                await self._socket.close()
+
+    def end(self) -> None:
+        """Let `run` return soon."""
+        self.open = False
+        self._over.set()
+
+    async def _exchange(
+        self, where: str, method: str, path: str, body: bytes | None, answer_s: float
+    ) -> Frame:
+        if not self.open:
+            raise AnswerLost(f"{where}: the link is closed")
+        self._asked += 1
+        number = self._asked
+        waiting: asyncio.Future[Frame | None] = asyncio.get_running_loop().create_future()
+        self._pending[number] = waiting
+        question = Frame(kind=ASK, id=number, method=method, path=path, body=frames.body_of(body or b""))
+        try:
+            async with asyncio.timeout(answer_s):
+                await self._socket.send(frames.encode(question))
+                answer: Frame | None = await waiting
+        except TimeoutError as fault:
+            raise AnswerLost(f"{where}: no answer within {answer_s:g} s") from fault
+        except OSError as fault:
+            raise AnswerLost(f"{where}: it broke before the answer came") from fault
+        finally:
+            self._pending.pop(number, None)
+        if answer is None:
+            raise AnswerLost(f"{where}: it broke before the answer came")
+        return answer
+
+    async def _read(self) -> None:
+        try:
+            while (text := await self._socket.receive()) is not None:
+                self._heard_at = self._clock.monotonic()
+                frame = frames.decode(text)
+                if frame.kind == ASK:
+                    await self._take(frame)
+                elif frame.kind == ANSWER:
+                    waiting = self._pending.get(frame.id)
+                    if waiting is not None and not waiting.done():
+                        waiting.set_result(frame)
+        except InvalidRequest as fault:
+            log.warning("link ended", extra={"peer": self.peer, "why": fault.detail})
+        except OSError:
+            pass
+
+    async def _take(self, frame: Frame) -> None:
+        if len(self._serving) >= AT_ONCE:
+            busy = TooBusy("too many questions at once over this link", retry_after_s=_RETRY_AFTER_S)
+            await self._say(frame.id, _refused(busy))
+            return
+        task = self._spawn(self._serve(frame))
+        self._serving[task] = frame.method
+        task.add_done_callback(lambda done: self._serving.pop(done, None))
+
+    async def _serve(self, frame: Frame) -> None:
+        if _CARRIED.fullmatch(f"{frame.method} {frame.path}") is None:
+            reply = _refused(RouteNotFound("that is not asked over a link; PROTOCOL.md lists what is"))
+        else:
+            reply = await self._answer(frame.method, frame.path, bytes(frame.body), self._token or "")
+        await self._say(frame.id, reply)
+        if reply.status == _NOT_KNOWN:
+            self._over.set()
+
+    async def _say(self, number: int, reply: Reply) -> None:
+        answer = Frame(
+            kind=ANSWER,
+            id=number,
+            status=reply.status,
+            retry_after=reply.retry_after_s,
+            body=frames.body_of(reply.body),
+        )
+        await self._tell(answer)
+
+    async def _tell(self, frame: Frame) -> None:
+        try:
+            async with asyncio.timeout(SLOWEST_READER_S):
+                await self._socket.send(frames.encode(frame))
+        except (TimeoutError, OSError):
+            self._over.set()
+
+    async def _beat(self) -> None:
+        while True:
+            began = self._clock.monotonic()
+            pause_s = BEAT_S * (0.8 + 0.4 * self._chance.uniform())
+            await self._clock.sleep(pause_s)
+            now = self._clock.monotonic()
+            if now - began - pause_s > LAG_S:
+                self._heard_at = now
+            elif now - self._heard_at > SILENT_S:
+                log.info("link silent", extra={"peer": self.peer})
+                return
+            await self._tell(Frame(kind=BEAT))
+
+
+def _refused(error: TooBusy | RouteNotFound) -> Reply:
+    return Reply(
+        status=problems.spelling(error).status, body=problems.encode(error), retry_after_s=error.retry_after_s
+    )

@@ -1,0 +1,281 @@
+"""One live link between two ends in memory: what is asked, what is answered, and what its end means."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+
+from lanmesh.errors import AnswerLost, IdConflict, MeshError, PeerUnreachable, RouteNotFound, TooBusy
+from lanmesh.model.ids import NodeId, PeerId
+from lanmesh.net.channel import AT_ONCE, BEAT_S, SILENT_S, Channel
+from lanmesh.net.inward import Reply
+from lanmesh.protocol import frames, problems
+from lanmesh.protocol.frames import ANSWER, ASK, HELLO, Frame
+from tests.fakes import FakeClock, FakeRandom, settle, soon
+
+QUESTION = ("POST", "/lan/message", b'{"text":"hello"}')
+
+
+class Wire:
+    """One end of a WebSocket in memory. Implements `Socket`."""
+
+    def __init__(self) -> None:
+        self.other: Wire = self
+        self.holds = False
+        """Whether what is sent stays on the way, as where the other side is suspended."""
+        self._texts: asyncio.Queue[str | None] = asyncio.Queue()
+        self._closed = False
+
+    async def send(self, text: str) -> None:
+        if self._closed:
+            raise ConnectionResetError
+        if not self.holds:
+            self.other._texts.put_nowait(text)
+
+    async def receive(self) -> str | None:
+        return await self._texts.get()
+
+    async def close(self) -> None:
+        for end in (self, self.other):
+            if not end._closed:
+                end._closed = True
+                end._texts.put_nowait(None)
+
+
+class End:
+    """A node at one end, which answers as the test wants."""
+
+    def __init__(self, name: str, other: str, clock: FakeClock, group: asyncio.TaskGroup) -> None:
+        self.wire = Wire()
+        self.asked: list[tuple[str, str, bytes, str]] = []
+        self.reply = Reply(status=202, body=b'{"stored":true}')
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self.channel = Channel(
+            self.wire,
+            peer=PeerId(other),
+            node_id=NodeId(other),
+            dialled=name == "a",
+            given=f"{name}@{other}",
+            token=None if name == "a" else f"{other}@{name}",
+            answer=self._answer,
+            spawn=group.create_task,
+            clock=clock,
+            chance=FakeRandom(name, 0.5),
+        )
+
+    async def ask(
+        self, method: str = QUESTION[0], path: str = QUESTION[1], body: bytes = QUESTION[2]
+    ) -> bytes:
+        return await soon(self.channel.ask(method, path, body, 20.0))
+
+    async def _answer(self, method: str, path: str, body: bytes, token: str) -> Reply:
+        self.asked.append((method, path, body, token))
+        await self.go_on.wait()
+        return self.reply
+
+
+@asynccontextmanager
+async def a_link() -> AsyncIterator[tuple[End, End, FakeClock, list[asyncio.Task[None]]]]:
+    clock = FakeClock()
+    async with asyncio.TaskGroup() as group:
+        a, b = End("a", "b", clock, group), End("b", "a", clock, group)
+        a.wire.other, b.wire.other = b.wire, a.wire
+        await soon(
+            asyncio.gather(
+                a.channel.greet(Frame(kind=HELLO, boot="a-1")),
+                b.channel.greet(Frame(kind=HELLO, boot="b-1", token="b@a")),
+            )
+        )
+        running = [group.create_task(end.channel.run()) for end in (a, b)]
+        await settle()
+        try:
+            yield a, b, clock, running
+        finally:
+            for end in (a, b):
+                end.go_on.set()
+                end.channel.end()
+
+
+async def test_both_sides_ask_and_each_presents_the_token_that_it_was_given() -> None:
+    async with a_link() as (a, b, _, _):
+        answers = await a.ask(), await b.ask("GET", "/lan/task/t-1?wait=25&version=3", b"")
+
+    assert answers == (b'{"stored":true}', b'{"stored":true}')
+    assert b.asked == [(*QUESTION, "a@b")]
+    assert a.asked == [("GET", "/lan/task/t-1?wait=25&version=3", b"", "b@a")]
+    assert (a.channel.boot, b.channel.boot) == ("b-1", "a-1")
+
+
+async def test_a_refusal_is_the_same_error_as_over_http() -> None:
+    async with a_link() as (a, b, _, _):
+        b.reply = Reply(status=409, body=problems.encode(IdConflict("other content")))
+        with pytest.raises(IdConflict, match="other content"):
+            await a.ask()
+
+        b.reply = Reply(status=429, body=problems.encode(TooBusy("full")), retry_after_s=7.0)
+        with pytest.raises(TooBusy) as busy:
+            await a.ask()
+        assert busy.value.retry_after_s == 7.0
+
+        b.reply = Reply(status=500, body=problems.encode(MeshError("broken")))
+        with pytest.raises(AnswerLost):
+            await a.ask()
+
+
+async def test_a_link_that_ends_while_an_answer_is_awaited_leaves_the_answer_lost() -> None:
+    async with a_link() as (a, b, _, running):
+        b.go_on.clear()
+        asking = asyncio.create_task(a.ask())
+        await settle()
+        await b.wire.close()
+
+        with pytest.raises(AnswerLost):
+            await asking
+        with pytest.raises(AnswerLost):
+            await a.ask()
+        await soon(asyncio.wait(running))
+        assert b.asked == [(*QUESTION, "a@b")]
+
+
+async def test_what_was_brought_is_taken_to_its_end_though_its_link_has_ended() -> None:
+    async with a_link() as (a, b, _, running):
+        b.go_on.clear()
+        bringing, looking = (
+            asyncio.create_task(a.ask()),
+            asyncio.create_task(a.ask("GET", "/lan/task/t-1?wait=25", b"")),
+        )
+        await settle()
+        serving = dict(b.channel._serving)
+        await b.wire.close()
+        await soon(asyncio.gather(bringing, looking, *running, return_exceptions=True))
+        b.go_on.set()
+        await soon(asyncio.wait(serving))
+
+    assert {method: task.cancelled() for task, method in serving.items()} == {"POST": False, "GET": True}
+
+
+async def test_a_side_that_is_silent_for_long_is_given_up() -> None:
+    async with a_link() as (_, b, clock, running):
+        b.wire.holds = True
+        await clock.advance(SILENT_S + 2 * BEAT_S)
+
+        await soon(asyncio.wait(running))
+
+
+async def test_a_link_lives_for_as_long_as_both_sides_do() -> None:
+    async with a_link() as (a, _, clock, running):
+        await clock.advance(10 * SILENT_S)
+
+        assert not any(task.done() for task in running)
+        assert await a.ask() == b'{"stored":true}'
+
+
+async def test_a_node_that_was_held_up_itself_does_not_take_that_for_silence() -> None:
+    async with a_link() as (a, _, clock, running):
+        await clock.jump(20 * SILENT_S)
+
+        assert not any(task.done() for task in running)
+        assert await a.ask() == b'{"stored":true}'
+
+
+async def test_too_many_questions_at_once_are_put_off() -> None:
+    async with a_link() as (a, b, _, _):
+        b.go_on.clear()
+        asking = [asyncio.create_task(a.ask()) for _ in range(AT_ONCE + 1)]
+        with pytest.raises(TooBusy):
+            await asking[-1]
+        b.go_on.set()
+
+        assert await soon(asyncio.gather(*asking[:-1])) == [b'{"stored":true}'] * AT_ONCE
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/lan/pair/start"),
+        ("GET", "/lan/link"),
+        ("GET", "/lan/task/t-1/events"),
+        ("GET", "/op/status"),
+        ("GET", "/lan/task/../../op/status"),
+        ("DELETE", "/lan/task/t-1"),
+        ("GET", "/lan/health\r\nX: y"),
+    ],
+)
+async def test_only_what_is_carried_can_be_asked(method: str, path: str) -> None:
+    async with a_link() as (a, b, _, _):
+        with pytest.raises(RouteNotFound):
+            await a.ask(method, path, b"")
+
+        assert b.asked == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hello",
+        "[]",
+        "{}",
+        '{"kind":1}',
+        '{"kind":"ask","id":-1}',
+        '{"kind":"ask","body":' + "[" * 100_000,
+    ],
+)
+async def test_what_is_no_frame_ends_the_link(text: str) -> None:
+    async with a_link() as (a, _, _, running):
+        await a.wire.send(text)
+
+        await soon(asyncio.wait(running))
+
+
+async def test_kinds_and_answers_that_nobody_waits_for_are_passed_over() -> None:
+    async with a_link() as (a, _, _, _):
+        await a.wire.send('{"kind":"song","verse":[1,2]}')
+        await a.wire.send(frames.encode(Frame(kind=ANSWER, id=77, status=200)))
+
+        assert await a.ask() == b'{"stored":true}'
+
+
+async def test_a_token_that_counts_no_more_ends_the_link() -> None:
+    async with a_link() as (a, b, _, running):
+        b.reply = Reply(status=401, body=b"{}")
+        with pytest.raises(PeerUnreachable):
+            await a.ask()
+
+        await soon(asyncio.wait(running))
+
+
+async def test_a_link_that_is_left_answers_first_what_is_under_way() -> None:
+    async with a_link() as (a, b, clock, running):
+        b.go_on.clear()
+        asking = asyncio.create_task(a.ask())
+        await settle()
+        leaving = asyncio.create_task(a.channel.leave())
+        await clock.advance(2)
+        assert not leaving.done()
+        b.go_on.set()
+
+        assert await asking == b'{"stored":true}'
+        await soon(asyncio.wait([leaving, *running]))
+
+
+@pytest.mark.parametrize("said", ["", "hello", '{"kind":"beat"}', None])
+async def test_who_does_not_greet_is_not_spoken_to(said: str | None) -> None:
+    async with asyncio.TaskGroup() as group:
+        a = End("a", "b", FakeClock(), group)
+        other = Wire()
+        a.wire.other, other.other = other, a.wire
+        await (other.close() if said is None else other.send(said))
+
+        with pytest.raises(PeerUnreachable, match="does not greet"):
+            await soon(a.channel.greet(Frame(kind=HELLO)))
+
+
+def test_a_frame_is_what_it_was() -> None:
+    asked = Frame(kind=ASK, id=1, method="POST", path="/lan/task", body=msgspec.Raw(b'{"a":[1,"\\u00e4"]}'))
+
+    assert frames.decode(frames.encode(asked)) == asked
+    assert frames.encode(Frame(kind="beat")) == '{"kind":"beat"}'
