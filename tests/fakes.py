@@ -33,7 +33,14 @@ from lanmesh.engine.roster import Roster
 from lanmesh.engine.runner import Runner
 from lanmesh.engine.tasks import Tasks
 from lanmesh.engine.watching import Watching
-from lanmesh.errors import AnswerLost, MeshError, NotAuthenticated, PeerUnreachable, TaskNotFound
+from lanmesh.errors import (
+    AnswerLost,
+    MeshError,
+    NotAuthenticated,
+    PeerUnreachable,
+    StorageFailed,
+    TaskNotFound,
+)
 from lanmesh.model.delivery import Delivery, DeliveryState
 from lanmesh.model.envelope import Cancel, Envelope, EnvelopeType, Message, TaskRequest
 from lanmesh.model.ids import LocalId, PeerId, WireId
@@ -441,6 +448,8 @@ class MemoryStrangers:
             else:
                 answer = await node.node.pairing.finish(body, f"{self._own.name}.lan")
         except MeshError as refusal:
+            if not node.running:
+                raise AnswerLost(f"{host} crashed") from None
             raise problems.decode(403, problems.encode(refusal)) from None
         if fault is Fault.LOSE_ANSWER:
             del self.faults[path]
@@ -456,6 +465,8 @@ class MemoryStrangers:
             await node.node.identify(pairing.token, self._own.node_id)
         except NotAuthenticated:
             return "not_paired"
+        except StorageFailed:
+            raise AnswerLost(f"{pairing.host} crashed") from None
         if fault is Fault.LOSE_ANSWER:
             self.faults.pop("/lan/whoami", None)
             raise AnswerLost(f"{pairing.host} did not answer")
@@ -475,12 +486,15 @@ class InlineWriter:
         self.commits = 0
         self.broken = False
         """Whether the disk takes nothing any more."""
+        self.committing: Callable[[int], None] = lambda _: None
+        """Is told the number of each commit before it is made."""
         self.committed: Callable[[int], None] = lambda _: None
         """Is told the number of each commit, before anyone else hears of it."""
 
     async def __call__(self, work: Callable[[], None]) -> None:
         if self.broken:
             raise apsw.IOError("the power is gone")
+        self.committing(self.commits + 1)
         self.commits += 1
         work()
         self.committed(self.commits)

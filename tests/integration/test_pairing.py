@@ -1,5 +1,8 @@
 """Pairing between nodes with real databases: every way to break off, and what is left on both sides."""
 
+from contextlib import suppress
+
+import apsw
 import pytest
 
 from lanmesh.errors import (
@@ -7,6 +10,7 @@ from lanmesh.errors import (
     CertMismatch,
     ClientCertRequired,
     InvalidRequest,
+    MeshError,
     NotAuthenticated,
     PairingClosed,
     PairingFailed,
@@ -38,6 +42,8 @@ def known(node: NodeUnderTest) -> list[tuple[str, PairingState]]:
 
 def are_paired(a: NodeUnderTest, b: NodeUnderTest) -> bool:
     """Return whether both count on the other, under the same credentials."""
+    if len(known(a)) != 1 or len(known(b)) != 1:
+        return False
     (at_a,), (at_b,) = a.roster.pairings(*PairingState), b.roster.pairings(*PairingState)
     return (
         at_a.state == at_b.state == PairingState.PAIRED
@@ -186,6 +192,43 @@ async def test_a_crash_before_the_first_call_ends_paired_on_both_sides(mesh: Mes
     await mesh.clock.advance(20)
 
     await until(lambda: are_paired(a, b))
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("number", range(1, 7))
+@pytest.mark.parametrize("name", ["a", "b"])
+async def test_a_crash_at_any_commit_of_a_ceremony_ends_alike_on_both_sides(
+    mesh: Mesh, name: str, number: int, moment: str
+) -> None:
+    a, b = await two(mesh)
+    victim = mesh.nodes[name]
+    crash = victim.writer.commits + number
+
+    def power_cut(commit: int) -> None:
+        if commit == crash:
+            victim.writer.broken = True
+            victim.running = False
+            raise apsw.IOError("the power is gone")
+
+    if moment == "before":
+        victim.writer.committing = power_cut
+    else:
+        victim.writer.committed = power_cut
+    with suppress(MeshError):
+        await dial(a, b)
+    await settle()
+    await victim.crash()
+    await victim.start()
+    for _ in range(3):
+        await mesh.clock.advance(20)
+    await mesh.clock.advance(PENDING_S + 20)
+
+    assert are_paired(a, b) or known(a) == known(b) == []
+    for node in (a, b):  # and nothing of it stands in the way of the next code
+        if known(node):
+            await soon(node.node.pairing.unpair(known(node)[0][0]))
+    await dial(b, a)
+    assert are_paired(a, b)
 
 
 async def test_a_lost_answer_to_the_first_call_ends_paired_on_both_sides(mesh: Mesh) -> None:
