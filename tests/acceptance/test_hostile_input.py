@@ -38,9 +38,8 @@ MANY = 1000
 ELSEWHERE = {
     40: "test_the_official_library_reads_it_as_it_is_meant",
     46: "test_a_code_is_good_for_two_minutes_and_once",
-    55: "test_somebody_in_between_gets_nothing_and_neither_side_stores_a_peer",
-    58: "test_a_crash_before_the_proof_has_arrived_leaves_none, "
-    "test_a_crash_before_the_first_call_ends_paired_on_both_sides",
+    55: "test_whoever_terminates_tls_between_two_nodes_that_pair_gets_nothing",
+    58: "test_a_crash_at_any_commit_of_a_ceremony_ends_alike_on_both_sides",
     77: "test_the_outcome_of_an_overtaken_attempt_is_dropped, test_a_result_after_the_end_gets_that_end",
 }
 """Shown by other tests."""

@@ -118,6 +118,85 @@ def test_an_unpaired_peer_is_cut_off_at_once_and_told_why(mesh: Mesh) -> None:
     assert (asked.status, "not_paired" in asked.err) == (6, True), asked
 
 
+def set_up_anew(node: NodeProcess) -> None:
+    """Let a node begin again without its key and all that it kept, at the same port."""
+    node.terminate()
+    for file in ("identity.pem", "mesh.db", "mesh.db-wal", "mesh.db-shm"):
+        (node.state / file).unlink(missing_ok=True)
+    node.start()
+
+
+def test_a_peer_that_was_set_up_anew_is_paired_again_while_the_other_goes_on(mesh: Mesh) -> None:
+    a, b = two(mesh)
+    pair(a, b)
+    set_up_anew(b)
+
+    before = a.lanmesh("profile", "b")
+    assert (before.status, "shows another key" in before.err, "lanmesh unpair" in before.err) == (
+        6,
+        True,
+        True,
+    )
+    assert a.lanmesh("unpair", "b").status == 0
+    again = pair(a, b)
+
+    assert again.out.startswith("paired with b (node "), again
+    assert a.final(a.delegate("b", "one two"), within_s=LONG_S)["result"].strip() == "2"
+
+
+def test_a_peer_that_is_known_by_its_first_key_is_known_by_another_once_its_owner_says_so(mesh: Mesh) -> None:
+    a, b = mesh.started(a={}, b={})
+    assert a.lanmesh("send", "b", "the first").out.startswith("delivered")
+    set_up_anew(b)
+
+    changed = a.lanmesh("profile", "b")
+    assert (changed.status, "shows another key" in changed.err) == (6, True)
+    assert "lanmesh unpair" in changed.err
+    assert a.lanmesh("unpair", "b").status == 0
+
+    assert a.lanmesh("profile", "b").status == 0
+    assert a.lanmesh("unpair", "b").status == 0  # the new key was kept as the old one was
+    assert a.lanmesh("unpair", "b").status == 3
+
+
+def test_a_blocked_peer_is_cut_off_and_may_not_even_pair_until_it_is_unpaired(mesh: Mesh) -> None:
+    a, b = two(mesh)
+    pair(a, b)
+
+    assert b.lanmesh("block", "a").status == 0
+    cut_off = a.lanmesh("profile", "b")
+    again = pair(a, b)
+
+    assert (cut_off.status, "not_paired" in cut_off.err) == (6, True)
+    assert (again.status, "paired with" in again.out) == (5, False)
+    assert b.lanmesh("unpair", "a").status == 0
+    assert a.lanmesh("unpair", "b").status == 0
+    assert pair(a, b).status == 0
+    assert a.lanmesh("profile", "b").status == 0
+
+
+def test_new_tokens_are_given_by_one_command_and_the_old_ones_open_nothing(mesh: Mesh) -> None:
+    a, b = two(mesh)
+    pair(a, b)
+    (old,) = a.tokens()
+
+    said = a.lanmesh("peers", "upgrade", "b")
+
+    assert said.status == 0, said.err
+    assert told_once(a, b, old) == b'{"status":"not_paired"}'
+    assert a.final(a.delegate("b", "one two"), within_s=LONG_S)["result"].strip() == "2"
+
+
+def test_a_node_keeps_what_others_present_to_it_as_a_digest_only(mesh: Mesh) -> None:
+    a, b = two(mesh)
+    pair(a, b)
+
+    for presents, accepts in ((a, b), (b, a)):
+        (token,) = presents.tokens()
+        files = [file for file in accepts.state.rglob("*") if file.is_file()]
+        assert not [file.name for file in files if token.encode() in file.read_bytes()]
+
+
 def test_whoever_takes_the_place_of_a_paired_peer_is_sent_nothing(mesh: Mesh) -> None:
     a, b = two(mesh)
     pair(a, b)

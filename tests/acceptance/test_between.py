@@ -1,0 +1,118 @@
+"""Somebody between two real nodes, who ends TLS: what they get to see, and what they do not."""
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.between import Between
+from tests.acceptance.mesh import Mesh, start_all
+from tests.acceptance.node_process import NodeProcess, Said, free_port, until
+
+LONG_S = 60.0
+
+
+def two(mesh: Mesh) -> tuple[NodeProcess, NodeProcess]:
+    a, b = (
+        mesh.lone({"profile": {"id": name}, "node": {"port": free_port(), "command": ["wc", "-w"]}})
+        for name in ("a", "b")
+    )
+    start_all(a, b)
+    return a, b
+
+
+def pair(a: NodeProcess, b: NodeProcess, port: int) -> tuple[str, Said]:
+    code = str(b.lanmesh("pair", "--json").json["code"])
+    return code, a.lanmesh("pair", code, "--at", f"127.0.0.1:{port}")
+
+
+def peers_of(*nodes: NodeProcess) -> list[object]:
+    return [peer for node in nodes for peer in node.op("GET", "/op/peers").json]
+
+
+def certificate(node: NodeProcess) -> bytes:
+    """Return what a node shows, as it stands in JSON."""
+    text = (node.state / "identity.pem").read_text()
+    begin = "-----BEGIN CERTIFICATE-----"
+    return base64.b64encode(base64.b64decode(text[text.index(begin) + len(begin) :].split("-----")[0]))
+
+
+@pytest.mark.parametrize("changing", [False, True], ids=["hands-on", "puts-in-its-own-key"])
+def test_whoever_terminates_tls_between_two_nodes_that_pair_gets_nothing(
+    mesh: Mesh, tmp_path: Path, changing: bool
+) -> None:
+    a, b = two(mesh)
+    port = free_port()
+    with Between(tmp_path, port, b.port) as somebody:
+        if changing:
+            mine, own = certificate(a), base64.b64encode(somebody.identity.certificate)
+            somebody.change = lambda said: said.replace(mine, own)
+        somebody.end_tls()
+
+        code, said = pair(a, b, port)
+
+    assert said.status == 5, said
+    assert b"/lan/pair/finish" in somebody.seen, "they saw the whole ceremony"
+    assert peers_of(a, b) == []
+    for secret in (code, code.replace("-", "")):
+        assert secret.encode() not in somebody.seen
+    assert b"earer" not in somebody.seen
+    assert not a.tokens() | b.tokens()
+
+
+def test_whoever_terminates_tls_between_paired_nodes_sees_no_byte_of_what_they_say(
+    mesh: Mesh, tmp_path: Path
+) -> None:
+    a, b = two(mesh)
+    port = free_port()
+    with Between(tmp_path, port, b.port) as somebody:
+        somebody.hand_on()
+        assert pair(a, b, port)[1].status == 0
+        before = somebody.connections
+
+        somebody.end_tls()
+        said = a.lanmesh("send", "b", "a secret")
+        asked = a.lanmesh("profile", "b")
+
+        assert somebody.connections == before, "no handshake comes to its end"
+        assert (bytes(somebody.seen), "shows another key" in said.out) == (b"", True)
+        assert (asked.status, "shows another key" in asked.err) == (6, True)
+        assert b.op("GET", "/op/messages").json == []
+        somebody.hand_on()
+        until(lambda: b.op("GET", "/op/messages").json, lambda: a.op("GET", "/op/peers").json, LONG_S)
+
+
+def test_whoever_terminates_tls_before_a_peer_that_was_seen_once_sees_no_byte(
+    mesh: Mesh, tmp_path: Path
+) -> None:
+    port = free_port()
+    a, b = mesh.of(reached_by={"b": port}, a={}, b={})
+    start_all(a, b)
+    with Between(tmp_path, port, b.port) as somebody:
+        somebody.hand_on()
+        assert a.lanmesh("send", "b", "the first").out.startswith("delivered")
+
+        somebody.end_tls()
+        said = a.lanmesh("send", "b", "the second")
+
+        assert (bytes(somebody.seen), "shows another key" in said.out) == (b"", True)
+        somebody.hand_on()
+        until(lambda: len(b.op("GET", "/op/messages").json) == 2, lambda: said, LONG_S)
+
+
+def test_whoever_terminates_tls_while_tokens_are_turned_into_keys_gets_nothing(
+    mesh: Mesh, tmp_path: Path
+) -> None:
+    port = free_port()
+    a, b = mesh.of(reached_by={"b": port}, a={}, b={})
+    start_all(a, b)
+    with Between(tmp_path, port, b.port) as somebody:
+        somebody.end_tls()
+
+        said = a.lanmesh("peers", "upgrade", "b")
+
+    assert said.status == 5, said
+    assert b"/lan/pair/finish" in somebody.seen
+    for node in (a, b):
+        assert node.token.encode() not in somebody.seen
+        assert not node.tokens()
