@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from lanmesh.engine.retry import LONGEST_S
 from lanmesh.errors import IllegalTransition, NotAllowed, PeerUnreachable, RouteNotFound, TaskNotFound
-from lanmesh.model.delivery import DeliveryState
+from lanmesh.model.delivery import TTL_S, DeliveryState
 from lanmesh.model.envelope import EnvelopeType
 from lanmesh.model.ids import LocalId
 from lanmesh.model.task import AcceptMode, Task, TaskError, TaskMode, TaskState
@@ -495,3 +496,38 @@ async def test_a_deadline_that_passes_while_a_run_is_stopped_is_not_waited_for(m
     error = a.task(asked.local_id).error
     assert error is not None
     assert error.detail == "it took longer than its 600 s; it could not be stopped: it does not hear"
+
+
+async def test_a_task_whose_end_is_only_assumed_is_canceled_where_it_may_still_run(mesh: Mesh) -> None:
+    a, b = await mesh.pair(executor=FakeExecutor())
+    b.executor.hold()
+    a.link.faults["b"], b.link.faults["a"] = Fault.LOSE_ANSWER, Fault.DOWN
+    asked = await a.delegate("b")
+    await settle()
+    await mesh.clock.jump(TTL_S + LONGEST_S)
+    await until(lambda: a.task(asked.local_id).final)
+    assert b.task(asked.wire_id).state is TaskState.FAILED or b.executor.runs
+    a.link.faults.clear()
+
+    told = await cancel(a, asked.local_id)
+    await mesh.clock.advance(LONGEST_S)
+    await until(lambda: a.task(asked.local_id).canceling is None)
+
+    assert (told.state, told.canceling) == (TaskState.FAILED, "the owner of a canceled it")
+    assert EnvelopeType.CANCEL in types_to(a, "b")
+    assert not a.task(asked.local_id).assumed
+    assert a.task(asked.local_id).state is b.task(asked.wire_id).state
+
+
+async def test_a_task_that_surely_never_arrived_is_not_canceled_at_its_peer(mesh: Mesh) -> None:
+    a, _ = await mesh.pair()
+    a.link.faults["b"] = Fault.DOWN
+    asked = await a.delegate("b")
+    await settle()
+    await mesh.clock.jump(TTL_S + LONGEST_S)
+    await until(lambda: a.task(asked.local_id).final)
+
+    told = await cancel(a, asked.local_id)
+
+    assert (told.state, told.canceling) == (TaskState.FAILED, None)
+    assert a.node.numbers().queued == 0

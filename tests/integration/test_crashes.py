@@ -3,6 +3,8 @@
 import pytest
 
 from lanmesh.engine.admission import Limits
+from lanmesh.engine.ports import Interrupted, NotBegun
+from lanmesh.engine.retry import LONGEST_S, MOST_TRIES
 from lanmesh.model.delivery import DeliveryState
 from lanmesh.model.task import TaskState
 from lanmesh.store import tasks
@@ -228,3 +230,98 @@ async def test_an_overtaken_attempt_that_is_stopped_changes_nothing(mesh: Mesh) 
     b.executor.release()
     await until(lambda: b.task("t-1").final)
     assert (b.task("t-1").state, b.task("t-1").attempt) == (TaskState.COMPLETED, 2)
+
+
+@pytest.mark.parametrize("fault", [Interrupted("the run is gone"), NotBegun("it could not be begun")])
+async def test_what_came_to_nothing_is_begun_again_after_pauses_that_grow(
+    mesh: Mesh, fault: Exception
+) -> None:
+    a, b = await mesh.pair(executor=FakeExecutor(*[fault] * 5, repeatable=True))
+    asked = await a.delegate("b")
+    begun = []
+
+    for _ in range(20):
+        await settle()
+        begun.append(len(b.executor.runs))
+        await mesh.clock.advance(1.0)
+
+    # At once, then after 1, 2, 4 and 8 s.
+    assert begun[:17] == [2, 3, 3, *[4] * 4, *[5] * 8, 6, 6]
+    assert a.task(asked.local_id).state is TaskState.COMPLETED
+
+
+async def test_another_task_does_not_wait_while_one_rests(mesh: Mesh) -> None:
+    faults = [Interrupted("the run is gone")] * 5
+    executor = FakeExecutor(*faults, repeatable=True)
+    b = mesh.describe("b", executor=executor, limits=Limits(concurrency=1))
+    await b.start()
+    await b.receive(a_task("t-1"))
+    await mesh.clock.advance(4.0)
+    runs = len(b.executor.runs)
+    b.executor.outcomes.clear()
+
+    await b.receive(a_task("t-2"))
+    await until(lambda: b.task("t-2").final)
+
+    assert len(b.executor.runs) == runs + 1
+    assert b.task("t-1").state is TaskState.SUBMITTED
+
+
+async def test_a_task_that_is_interrupted_at_every_try_ends_in_the_end(mesh: Mesh) -> None:
+    a, b = await mesh.pair(executor=FakeExecutor(*[Interrupted("the run is gone")] * 99, repeatable=True))
+    asked = await a.delegate("b")
+
+    await mesh.clock.advance(MOST_TRIES * LONGEST_S)
+
+    error = a.task(asked.local_id).error
+    assert error is not None
+    assert (error.code, len(b.executor.runs)) == ("interrupted", MOST_TRIES)
+    assert f"the run is gone, the last of {MOST_TRIES} tries; it may be done in part" in error.detail
+
+
+async def test_a_task_that_ends_its_node_each_time_ends_in_the_end(mesh: Mesh) -> None:
+    a, b = await mesh.pair(executor=FakeExecutor(repeatable=True))
+    b.executor.hold()
+    asked = await a.delegate("b")
+
+    for runs in range(1, MOST_TRIES + 1):
+        await until(lambda: len(b.executor.runs) == runs)  # noqa: B023  # awaited in this very round
+        await b.crash()
+        await b.start()
+        await mesh.clock.advance(LONGEST_S)
+
+    error = a.task(asked.local_id).error
+    assert error is not None
+    assert (error.code, len(b.executor.runs)) == ("interrupted", MOST_TRIES)
+
+
+async def test_an_owner_who_stops_a_node_often_fails_no_repeatable_task(mesh: Mesh) -> None:
+    a, b = await mesh.pair(executor=FakeExecutor(repeatable=True))
+    b.executor.hold()
+    asked = await a.delegate("b")
+
+    for runs in range(1, MOST_TRIES + 3):
+        await until(lambda: len(b.executor.runs) == runs)  # noqa: B023  # awaited in this very round
+        await b.stop()
+        await b.start()
+    b.executor.release()
+    await until(lambda: a.task(asked.local_id).final)
+
+    assert a.task(asked.local_id).state is TaskState.COMPLETED
+
+
+async def test_a_clock_that_was_set_back_gives_a_resumed_run_no_more_than_its_timeout(mesh: Mesh) -> None:
+    _, b = await mesh.pair(executor=FakeExecutor(outlives=True))
+    b.executor.hold()
+    await b.receive(a_task("t-1", timeout_s=60.0))
+    await until(lambda: len(b.executor.runs) == 1)
+
+    await b.crash()
+    mesh.clock.ahead_s = -3600.0
+    await b.start()
+    await until(lambda: len(b.executor.resumed) == 1)
+    await mesh.clock.advance(61.0)
+
+    error = b.task("t-1").error
+    assert error is not None
+    assert error.code == "timed-out"

@@ -10,7 +10,7 @@ import apsw
 import pytest
 
 from lanmesh.engine.events import Events
-from lanmesh.errors import InvalidConfig, StorageFailed
+from lanmesh.errors import DatabaseDamaged, InvalidConfig, StorageFailed
 from lanmesh.store.database import Change, Database, Topic, Transaction
 from tests.fakes import FakeClock, InlineWriter, settle, soon, until
 
@@ -283,3 +283,20 @@ async def test_watchers_are_told_of_what_they_watch_and_of_nothing_else() -> Non
             assert not two.is_set()
         events.publish([Change(Topic.TASK, "two")])
     assert not two.is_set()
+
+
+async def test_what_is_damaged_while_it_is_open_is_told_as_the_nodes_own_error(tmp_path: Path) -> None:
+    async with opened(tmp_path) as bench:
+        await soon(bench.database.write(keep("one")))
+        bench.database._checkpoint()  # all is in the file, and nothing is read from the WAL any more
+        size = bench.path.stat().st_size
+        with bench.path.open("r+b") as file:
+            file.seek(4096)
+            file.write(b"\xff" * (size - 4096))
+
+        with pytest.raises(DatabaseDamaged):
+            bench.database.read.rows("SELECT * FROM tasks, settings, outbox, inbox")
+        with pytest.raises(DatabaseDamaged):
+            bench.database.read.row("SELECT * FROM tasks, settings, outbox, inbox")
+
+        assert bench.database.trouble == DatabaseDamaged().detail

@@ -150,7 +150,7 @@ async def test_an_outcome_that_was_fetched_within_the_grace_is_not_told(mesh: Me
     async with told(mesh) as (gateway, a):
         task = await outcome_for(mesh, a, MAIN)
         await after(gateway, GRACE_S - 1)
-        await a.node.tasks.mark_read(task.local_id)
+        await a.node.tasks.mark_read(task.local_id, a.task(task.local_id).version)
 
         assert await after(gateway, LONG_S) == []
 

@@ -5,9 +5,21 @@ import pytest
 from lanmesh.engine.retry import FIRST_S, LONGEST_S
 from lanmesh.errors import DeliveryNotFound, IllegalTransition, InvalidRequest, TasksNotAccepted
 from lanmesh.model.delivery import KEPT_S, RESULT_TTL_S, TTL_S, DeliveryState
+from lanmesh.model.envelope import EnvelopeType
 from lanmesh.model.ids import PeerId
 from lanmesh.model.task import AcceptMode, TaskState
-from tests.fakes import FakeRandom, Fault, Mesh, NodeUnderTest, a_result, proven, settle, soon, until
+from tests.fakes import (
+    FakeExecutor,
+    FakeRandom,
+    Fault,
+    Mesh,
+    NodeUnderTest,
+    a_result,
+    proven,
+    settle,
+    soon,
+    until,
+)
 
 CHAT = "agent:main:main"
 
@@ -58,7 +70,7 @@ async def test_a_session_that_was_told_the_assumption_is_told_the_late_result_to
     a, task = await given_up(mesh, Fault.DOWN)
     (assumed,) = a.node.tasks.unread_outcomes()
     await soon(a.node.tasks.mark_told(assumed))
-    await soon(a.node.tasks.mark_read(assumed.local_id))
+    await soon(a.node.tasks.mark_read(assumed.local_id, assumed.version))
     assert a.node.tasks.unread_outcomes() == []
 
     await a.receive(a_result(assumed, "late"), proven("b"))
@@ -241,3 +253,79 @@ async def test_a_peer_that_was_taken_out_of_the_settings_keeps_its_list(mesh: Me
     await a.restart()
 
     assert [item.task for item in a.node.mail.outbox(10)] == [task]
+
+
+async def test_what_comes_between_a_look_and_its_mark_stays_to_be_told(mesh: Mesh) -> None:
+    a, task = await given_up(mesh, Fault.DOWN)
+    seen = a.task(task)
+
+    await a.receive(a_result(seen, "late"), proven("b"))
+    await soon(a.node.tasks.mark_read(seen.local_id, seen.version))
+
+    assert [outcome.result for outcome in a.node.tasks.unread_outcomes()] == ["late"]
+
+
+async def given_up_about(mesh: Mesh, kind: EnvelopeType) -> tuple[NodeUnderTest, NodeUnderTest, str, str]:
+    """Return two nodes, a task whose cancel or answer came to nothing, and the id of that envelope."""
+    a, b = await mesh.pair(executor=FakeExecutor())
+    b.executor.hold()
+    asked = await a.delegate("b")
+    await until(lambda: len(b.executor.runs) == 1)
+    await soon(b.node.tasks.ask(b.executor.runs[0].local_id, "which one?"))  # so that it stays open
+    await until(lambda: a.task(asked.local_id).question is not None)
+    b.executor.release()
+    a.link.faults["b"] = Fault.DOWN
+    if kind is EnvelopeType.ANSWER:
+        await soon(a.node.tasks.answer(asked.local_id, "left"))
+    else:
+        await soon(a.node.tasks.cancel(asked.local_id))
+    await settle()
+    (waits,) = a.node.mail.outbox(10)
+    await mesh.clock.jump(TTL_S + LONGEST_S)
+    await until(lambda: [each.state for each in a.node.mail.outbox(10)] == [DeliveryState.EXPIRED])
+    a.link.faults.clear()
+    return a, b, asked.local_id, waits.envelope.id
+
+
+async def test_a_cancel_that_is_sent_again_is_canceling_again_and_ends_the_task(mesh: Mesh) -> None:
+    a, b, task, cancel = await given_up_about(mesh, EnvelopeType.CANCEL)
+    assert a.task(task).canceling is None
+
+    await soon(a.node.mail.resend(cancel))
+    assert a.task(task).canceling == "its cancel is sent again"
+    await mesh.clock.advance(FIRST_S)
+    await until(lambda: a.task(task).final)
+
+    assert a.task(task).canceling is None
+    assert a.task(task).state == b.task(task).state == TaskState.CANCELED
+
+
+async def test_an_answer_that_is_sent_again_is_the_answer(mesh: Mesh) -> None:
+    a, b, task, answer = await given_up_about(mesh, EnvelopeType.ANSWER)
+    assert a.task(task).question == "which one?"
+
+    await soon(a.node.mail.resend(answer))
+    assert a.task(task).question is None
+    await mesh.clock.advance(FIRST_S)
+    await until(lambda: a.task(task).final)
+
+    assert b.executor.runs[1].dialogue[-1].answer == "left"
+
+
+async def test_an_answer_is_not_sent_again_beside_another(mesh: Mesh) -> None:
+    a, _, task, answer = await given_up_about(mesh, EnvelopeType.ANSWER)
+    a.link.faults["b"] = Fault.DOWN
+    await soon(a.node.tasks.answer(task, "right"))
+
+    with pytest.raises(IllegalTransition, match="does not wait for that answer any more"):
+        await soon(a.node.mail.resend(answer))
+
+
+async def test_a_cancel_is_not_sent_again_once_its_task_has_ended(mesh: Mesh) -> None:
+    a, _, task, cancel = await given_up_about(mesh, EnvelopeType.CANCEL)
+    await soon(a.node.tasks.cancel(task))
+    await mesh.clock.advance(LONGEST_S)
+    await until(lambda: a.task(task).final)
+
+    with pytest.raises(IllegalTransition, match="has ended"):
+        await soon(a.node.mail.resend(cancel))

@@ -67,7 +67,7 @@ async def test_open_tasks_and_outcomes_that_nobody_heard_of_stay(mesh: Mesh) -> 
     a, b = await mesh.pair()
     unread = await finished(a, "unread", session="agent:main:main")
     heard = await finished(a, "heard", session="agent:main:main")
-    await soon(a.node.tasks.mark_read(a.task(heard).local_id))
+    await soon(a.node.tasks.mark_read(a.task(heard).local_id, a.task(heard).version))
     await soon(b.node.peers.accept(AcceptMode.MANUAL))
     waiting = await a.delegate("b", "wait")
     await settle()

@@ -21,7 +21,7 @@ async def busy(mesh: Mesh) -> NodeUnderTest:
 
 
 async def read(node: NodeUnderTest, task: Task) -> None:
-    await soon(node.node.tasks.mark_read(task.local_id))
+    await soon(node.node.tasks.mark_read(task.local_id, node.task(task.local_id).version))
 
 
 async def test_the_same_of_the_same_session_is_the_task_that_is_open(mesh: Mesh) -> None:

@@ -110,7 +110,7 @@ class Unfenced(Runner):
 class RunsAgain(Runner):
     """Begins an interrupted task anew, whether or not that is harmless."""
 
-    def _interrupted(self, claimed: Task, why: str) -> Settlement:
+    def _interrupted(self, claimed: Task, why: str, *, by_owner: bool = False) -> Settlement:
         return self._if_it_holds(claimed, lambda tx, task: self._outcomes.release(tx, task, why))
 
 

@@ -26,14 +26,15 @@ class Cancels:
         """Have a task end, and return it as it is then: ended, or `canceling` until that is known.
 
         All that its run has asked of peers is canceled with it. Once is enough: what has ended, or
-        is being canceled, is returned as it is.
+        is being canceled, is returned as it is. An end that is only assumed is none: where the peer
+        may have the task, it is told to end it.
 
         Args:
             tx: The transaction.
             task: The task.
             who: Who wants it, in words.
         """
-        if task.final or task.canceling is not None:
+        if task.canceling is not None or (task.final and not self._may_go_on(tx, task)):
             return task
         if task.asked:
             return self._recall(tx, task, who)
@@ -44,6 +45,12 @@ class Cancels:
             tasks.save(tx, stopping, TaskEvent.STOP, self._clock.now(), who)
             return stopping
         return self._outcomes.end(tx, task, canceled(who))
+
+    @staticmethod
+    def _may_go_on(tx: Transaction, task: Task) -> bool:
+        """Return whether a task that has ended here may be done at its peer all the same."""
+        request = outbox.find(tx, task.wire_id) if task.assumed else None
+        return request is not None and request.state is DeliveryState.UNKNOWN
 
     def _recall(self, tx: Transaction, task: Task, who: str) -> Task:
         now = self._clock.now()

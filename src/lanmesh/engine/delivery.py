@@ -23,9 +23,6 @@ log = logging.getLogger(__name__)
 IN_FLIGHT = 8
 """Envelopes under way to one peer at a time."""
 
-_ANSWERED_BY_THE_DOER = {EnvelopeType.TASK, EnvelopeType.ANSWER, EnvelopeType.CANCEL}
-"""What goes to the doer of a task, whose answer tells how the task stands there."""
-
 
 class Attempt(Enum):
     """What came of trying to deliver an envelope."""
@@ -217,7 +214,7 @@ class Deliveries:
             now = self._clock.now()
             _advance(tx, sent, DeliveryEvent.ACKNOWLEDGE, now)
             peers.reached(tx, sent.peer, now)
-            if report is not None and sent.task is not None and sent.envelope.type in _ANSWERED_BY_THE_DOER:
+            if report is not None and sent.task is not None and sent.envelope.type in reports.TO_THE_DOER:
                 # Without an id of the doer's own it has only been told of the task, and not to begin it.
                 has_it = sent.envelope.type is EnvelopeType.TASK or bool(report.local_id)
                 reports.record(tx, tasks.get(tx, sent.task), report, now, has_it=has_it)

@@ -10,7 +10,7 @@ from lanmesh.engine.ports import Clock, Random
 from lanmesh.errors import InvalidRequest
 from lanmesh.model import ids
 from lanmesh.model.delivery import TRANSITIONS, TTL_S, Delivery, DeliveryState
-from lanmesh.model.envelope import Envelope, EnvelopeType, Mail, Message
+from lanmesh.model.envelope import Envelope, Mail, Message
 from lanmesh.model.ids import WireId
 from lanmesh.protocol import codec
 from lanmesh.store import inbox, outbox, tasks
@@ -111,21 +111,22 @@ class Mailroom:
     async def resend(self, name: str) -> Delivery:
         """Send something again, under its own id, so that a peer that has it does nothing twice.
 
-        A task whose end was only assumed is open again.
+        A task whose end was only assumed is open again, as a cancel or an answer of it is again on its way.
 
         Args:
             name: The id of the envelope or of its task, or the beginning of one.
 
         Raises:
             DeliveryNotFound: There is none.
-            IllegalTransition: It is delivered, withdrawn, under way or too old, or its task has ended.
+            IllegalTransition: It is delivered, withdrawn, under way or too old, its task has ended, or
+                the question has another answer.
         """
 
         def change(tx: Transaction) -> Delivery:
             now = self._clock.now()
             again = outbox.named(tx, name).resent(now)
-            if again.envelope.type is EnvelopeType.TASK and again.task is not None:
-                reports.reopen(tx, tasks.get(tx, again.task), now)
+            if again.task is not None and again.envelope.type in reports.TO_THE_DOER:
+                reports.say_again(tx, tasks.get(tx, again.task), again.envelope.payload, now)
             outbox.save(tx, again, now)
             tx.announce(Topic.OUTBOX)
             return again

@@ -1,11 +1,17 @@
 """what is known here of a task that a peer was asked for"""
 
+from lanmesh.errors import IllegalTransition
 from lanmesh.model.delivery import TRANSITIONS, DeliveryEvent
+from lanmesh.model.envelope import Answer, Cancel, EnvelopeType, Payload
 from lanmesh.model.history import PROGRESS
-from lanmesh.model.record import answered, presumed, reopened, reported, unrecalled
-from lanmesh.model.task import Outcome, Task, TaskReport, TaskState
+from lanmesh.model.ids import short
+from lanmesh.model.record import answered, presumed, recalled, reopened, reported, unrecalled
+from lanmesh.model.task import Outcome, Task, TaskEvent, TaskReport, TaskState
 from lanmesh.store import outbox, tasks
 from lanmesh.store.database import Transaction
+
+TO_THE_DOER = frozenset({EnvelopeType.TASK, EnvelopeType.ANSWER, EnvelopeType.CANCEL})
+"""What goes to the doer of a task, whose answer tells how the task stands there."""
 
 
 def record(tx: Transaction, task: Task, report: TaskReport, now: float, *, has_it: bool = True) -> Task:
@@ -50,12 +56,32 @@ def presume(tx: Transaction, task: Task, outcome: Outcome, now: float) -> None:
     tasks.save(tx, presumed(task, outcome, now), "assume", now, detail)
 
 
-def reopen(tx: Transaction, task: Task, now: float) -> None:
-    """Take back an end that was assumed, since the request is sent again.
+def say_again(tx: Transaction, task: Task, said: Payload, now: float) -> None:
+    """Keep what it means for a task that something is sent to its doer again.
 
     Raises:
-        IllegalTransition: The task has ended for real.
+        IllegalTransition: The task has ended for real, or what is answered is answered otherwise.
     """
+    if task.final and not task.assumed:
+        raise IllegalTransition(f"task {short(task.local_id)} has ended: it is {task.state}")
+    if isinstance(said, Cancel):
+        if task.canceling is None:
+            tasks.save(tx, recalled(task, "its cancel is sent again"), "recall", now)
+    elif isinstance(said, Answer):
+        _answer_again(tx, task, said, now)
+    else:
+        _reopen(tx, task, now)
+
+
+def _answer_again(tx: Transaction, task: Task, said: Answer, now: float) -> None:
+    asked = task.dialogue[-1] if task.state is TaskState.INPUT_REQUIRED and task.dialogue else None
+    if asked is None or asked.attempt != said.attempt or asked.answer not in {None, said.text}:
+        raise IllegalTransition(f"task {short(task.local_id)} does not wait for that answer any more")
+    if asked.answer is None:
+        tasks.save(tx, answered(task, said.text), TaskEvent.ANSWER, now, said.text)
+
+
+def _reopen(tx: Transaction, task: Task, now: float) -> None:
     after = reopened(task)
     if task.final:
         tasks.unread(tx, task.local_id)

@@ -11,6 +11,14 @@ FARTHEST_S = 300.0
 SET_BACK_S = 1.0
 """A clock that is behind by less was not set back."""
 
+MOST_TRIES = 10
+"""How often a repeatable task is begun; if all of that was interrupted, so would the next try be."""
+
+
+def rest(tries: int) -> float:
+    """Return seconds for which a task waits after so many tries came to nothing; after the first, none."""
+    return 0.0 if tries <= 1 else min(LONGEST_S, FIRST_S * (1 << min(tries - 2, 16)))
+
 
 def pause(failures: int, chance: float, longest_s: float = LONGEST_S) -> float:
     """Return seconds to wait after so many failures in a row.

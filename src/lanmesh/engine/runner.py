@@ -6,13 +6,14 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-from lanmesh.engine.events import Events, Stopped, within
+from lanmesh.engine.events import Events, Stopped, heard, within
 from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.ports import Clock, Executor, Interrupted, NotBegun
 from lanmesh.engine.progress import Gatherer
+from lanmesh.engine.retry import MOST_TRIES, rest
 from lanmesh.errors import StorageFailed
 from lanmesh.model.ids import LocalId, short
-from lanmesh.model.task import Failure, Outcome, Task, TaskEvent, failed
+from lanmesh.model.task import Failure, Outcome, Task, TaskEvent, TaskState, failed
 from lanmesh.store import tasks
 from lanmesh.store.database import Change, Database, Topic, Transaction
 
@@ -48,6 +49,8 @@ class Runner:
         self._boot = boot
         self._slots = asyncio.Semaphore(concurrency)
         self._begun: set[LocalId] = set()
+        self._resting: dict[LocalId, float] = {}
+        """Until when, on the clock that never goes back, what came to nothing is not begun again."""
         self._gatherer = Gatherer(database=database, clock=clock)
 
     async def run(self) -> None:
@@ -73,8 +76,11 @@ class Runner:
                 await self._slots.acquire()
                 await self._executor.ready()
                 changed.clear()
-                while (task := await self._database.insist(self._claim, self._clock.sleep)) is None:
-                    await changed.wait()
+                while (task := await self._claimed()) is None:
+                    if self._resting:
+                        await heard(self._clock, changed, self._rest_s())
+                    else:
+                        await changed.wait()
                     changed.clear()
                 self._start(runs, task, self._executor.run(task, self._gatherer.of(task)))
 
@@ -95,16 +101,27 @@ class Runner:
         self._begun.update(task.local_id for task in adopted)
         return adopted
 
-    def _claim(self, tx: Transaction) -> Task | None:
-        task = tasks.next_runnable(tx, self._begun)  # a run that has asked may not have ended yet
-        if task is None:
-            return None
-        now = self._clock.now()
-        claimed = task.claimed(
-            self._boot, now, repeatable=self._executor.repeatable, host_boot=self._executor.host_boot
-        )
-        tasks.save(tx, claimed, TaskEvent.CLAIM, now, f"attempt {claimed.attempt}")
-        return claimed
+    async def _claimed(self) -> Task | None:
+        """Claim the oldest task that may be begun now."""
+        passed = self._clock.monotonic()
+        self._resting = {name: until for name, until in self._resting.items() if until > passed}
+        besides = self._begun | self._resting.keys()  # a run that has asked may not have ended yet
+
+        def claim(tx: Transaction) -> Task | None:
+            task = tasks.next_runnable(tx, besides)
+            if task is None:
+                return None
+            now = self._clock.now()
+            claimed = task.claimed(
+                self._boot, now, repeatable=self._executor.repeatable, host_boot=self._executor.host_boot
+            )
+            tasks.save(tx, claimed, TaskEvent.CLAIM, now, f"attempt {claimed.attempt}")
+            return claimed
+
+        return await self._database.insist(claim, self._clock.sleep)
+
+    def _rest_s(self) -> float:
+        return max(0.0, min(self._resting.values()) - self._clock.monotonic())
 
     def _release_unbegun(self, tx: Transaction) -> None:
         # Claimed in the moment of stopping, and nothing of it was begun.
@@ -123,13 +140,14 @@ class Runner:
             except asyncio.CancelledError:
                 if not self._executor.outlives:
                     with suppress(StorageFailed):  # the next boot settles it
-                        await self._database.write(
-                            self._interrupted(task, "the node was stopped while the task was being done")
-                        )
+                        why = "the node was stopped while the task was being done"
+                        await self._database.write(self._interrupted(task, why, by_owner=True))
                 raise
         ended = await self._database.insist(settle, self._clock.sleep)
         if ended is not None:
             log.info("task ended", extra={"task": short(task.local_id), "state": ended.state})
+            if ended.state is TaskState.SUBMITTED:
+                self._resting[task.local_id] = self._clock.monotonic() + rest(ended.tries)
         else:  # fenced by a later claim, or the agent has replied already
             log.info("outcome dropped", extra={"task": short(task.local_id), "attempt": task.attempt})
         self._begun.discard(task.local_id)
@@ -138,7 +156,9 @@ class Runner:
     async def _end(self, task: Task, work: Coroutine[Any, Any, Outcome], stop: asyncio.Event) -> Settlement:
         """Do the work until it ends in one way or another; return how that is to be recorded."""
         while True:
-            left_s = (task.started_at or 0.0) + task.timeout_s - self._clock.now()
+            began = task.started_at or 0.0
+            # A clock that was set back since then gives no run more time than it was given.
+            left_s = min(began + task.timeout_s - self._clock.now(), task.timeout_s)
             try:
                 return self._finished(task, await within(self._clock, left_s, work, stop))
             except Stopped:
@@ -181,11 +201,14 @@ class Runner:
     def _going_on(self, claimed: Task, why: str) -> Settlement:
         return self._if_it_holds(claimed, lambda tx, task: self._outcomes.go_on(tx, task, why))
 
-    def _interrupted(self, claimed: Task, why: str) -> Settlement:
+    def _interrupted(self, claimed: Task, why: str, *, by_owner: bool = False) -> Settlement:
         def change(tx: Transaction, task: Task) -> Task:
-            if task.repeatable or task.canceling is not None:
+            again = task.repeatable and (by_owner or task.tries < MOST_TRIES)
+            if again or task.canceling is not None:
                 return self._outcomes.release(tx, task, why)
-            return self._outcomes.end(tx, task, failed(Failure.INTERRUPTED, f"{why}; it may be done in part"))
+            often = f", the last of {task.tries} tries" if task.repeatable else ""
+            detail = f"{why}{often}; it may be done in part"
+            return self._outcomes.end(tx, task, failed(Failure.INTERRUPTED, detail))
 
         return self._if_it_holds(claimed, change)
 

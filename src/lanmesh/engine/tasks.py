@@ -290,9 +290,19 @@ class Tasks:
             lambda tx: questions.mark_told(tx, task.local_id, task.attempt, self._clock.now())
         )
 
-    async def mark_read(self, local_id: ids.LocalId) -> None:
-        """Note that the session that asked has the outcome of a task; nothing, if there is none yet."""
-        await self._database.write(lambda tx: tasks.mark_read(tx, local_id, self._clock.now()))
+    async def mark_read(self, local_id: ids.LocalId, version: int) -> None:
+        """Note that the session that asked has seen a task, its outcome or its question, at a version.
+
+        Nothing, if more has happened to it since: then what it came to is still to be told.
+        """
+
+        def change(tx: Transaction) -> None:
+            task = tasks.get(tx, local_id)
+            if task.version == version:
+                tasks.mark_read(tx, local_id, self._clock.now())
+                questions.mark_told(tx, local_id, task.attempt, self._clock.now())
+
+        await self._database.write(change)
 
     def unread_outcomes(self) -> list[Task]:
         """Return the ended tasks whose asking session has neither had the outcome nor been told."""

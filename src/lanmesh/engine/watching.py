@@ -50,7 +50,7 @@ class Watching:
         self._events.publish([Change(Topic.STOPPING)])
 
     async def until(self, task: Task, wait_s: float, version: int | None) -> Task:
-        """Return a task once it is final or newer than a version, or after some time as it is."""
+        """Return a task once nothing more is expected of it, or newer than a version, or after some time."""
         deadline = self._clock.monotonic() + wait_s
         with self._events.watch(Change(Topic.TASK, task.local_id), Change(Topic.STOPPING)) as changed:
             while True:
@@ -58,7 +58,8 @@ class Watching:
                 task = tasks.get(self._database.read, task.local_id)
                 newer = version is not None and task.version > version
                 left_s = deadline - self._clock.monotonic()
-                if task.final or newer or self._stopping or left_s <= 0:
+                over = task.final and task.canceling is None  # else its end is assumed, and may yet be told
+                if over or newer or self._stopping or left_s <= 0:
                     return task
                 await heard(self._clock, changed, left_s)
 

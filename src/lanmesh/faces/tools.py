@@ -130,10 +130,10 @@ class Tools:
             raise RouteNotFound(f"no tool {ids.quoted(name)}; there are {', '.join(self._tools)}")
         call = convert(parse(await body_of(request)), _ToolCall)
         answer = await tool.answer(convert(call.args, tool.args), call.session)
-        if answer.task is not None and not answer.open and not await request.is_disconnected():
+        over = not answer.open and not await request.is_disconnected()
+        if over and answer.task is not None and answer.version is not None:
             # Only what somebody hears counts as read: an abort may have come while the call was held.
-            await self._node.tasks.mark_read(LocalId(answer.task))
-            await self._node.tasks.mark_asked(self._node.tasks.find(answer.task).task)
+            await self._node.tasks.mark_read(LocalId(answer.task), answer.version)
         return json(msgspec.json.encode(answer))
 
     async def peers(self, _args: _None, _session: str | None) -> Answer:
@@ -222,7 +222,7 @@ class Tools:
         else:
             cut = "\n(The result was longer than this.)" if task.truncated else ""
             text = fenced(task.result or "", peer=task.peer, proven=True, what="result") + cut
-        return Answer(text=text, task=task.local_id)
+        return Answer(text=text, task=task.local_id, version=task.version)
 
     async def _peer(self, state: PeerState) -> str:
         name = state.peer.id

@@ -250,6 +250,11 @@ class Task:
         return None if self.boot is None else Claim(boot=self.boot, attempt=self.attempt)
 
     @property
+    def tries(self) -> int:
+        """How often it was begun, beside the attempts that have ended with a question."""
+        return self.attempt - len(self.dialogue)
+
+    @property
     def final(self) -> bool:
         """Whether nothing more can happen to it."""
         return self.state in FINAL
@@ -311,9 +316,8 @@ class Task:
                 f"task {short(self.local_id)} was asked of {self.peer}: the owner there decides"
             )
         if self.waiting_for is not WaitingFor.APPROVAL:
-            raise IllegalTransition(
-                f"task {short(self.local_id)} does not wait for approval: it is {self.state}"
-            )
+            why = f"it is {self.state}"
+            raise IllegalTransition(f"task {short(self.local_id)} does not wait for approval: {why}")
         return replace(self.after(TaskEvent.APPROVE), waiting_for=None)
 
     def claimed(self, boot: str, now: float, *, repeatable: bool, host_boot: str | None = None) -> "Task":
@@ -391,10 +395,5 @@ class Task:
         """Return what was said of it when it arrived; every repeat of its envelope gets the same."""
         if self.final and self.version == 1:
             return self.report()  # it never lived
-        waiting = WaitingFor.APPROVAL if self.needs_approval else None
-        return TaskReport(
-            task_id=self.wire_id,
-            local_id=self.local_id,
-            state=TaskState.SUBMITTED,
-            waiting_for=waiting,
-        )
+        said = TaskReport(task_id=self.wire_id, local_id=self.local_id, state=TaskState.SUBMITTED)
+        return replace(said, waiting_for=WaitingFor.APPROVAL) if self.needs_approval else said

@@ -93,6 +93,26 @@ class Transaction:
         self.changes[Change(topic, key)] = None
 
 
+class _Reads(Transaction):
+    """What is committed; a fault of the disk is told as one of ours."""
+
+    def __init__(self, connection: apsw.Connection, failed: Callable[[apsw.Error], StorageFailed]) -> None:
+        super().__init__(connection)
+        self._failed = failed
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        try:
+            return super().rows(sql, *values)
+        except _OF_THE_DISK as fault:
+            raise self._failed(fault) from fault
+
+    def row(self, sql: str, *values: Any) -> tuple[Any, ...] | None:
+        try:
+            return super().row(sql, *values)
+        except _OF_THE_DISK as fault:
+            raise self._failed(fault) from fault
+
+
 class _Request(NamedTuple):
     change: Callable[[Transaction], Any]
     done: asyncio.Future[Any]
@@ -137,8 +157,8 @@ class Database:
         self._wake = asyncio.Event()
         self._closing = self._closed = False
         self._wal_pages = 0
-        self.trouble: str | None = None
-        """Why the disk takes nothing now; `None` while it does."""
+        self._refusal: str | None = None
+        self._damage: str | None = None
         try:
             path.touch(mode=0o600)
             path.chmod(0o600)  # before SQLite opens it: the WAL beside it gets the same mode
@@ -157,8 +177,25 @@ class Database:
 
     @property
     def read(self) -> Transaction:
-        """The committed state; good for statements that only read."""
-        return Transaction(self._reader)
+        """The committed state; good for statements that only read.
+
+        Its methods raise `StorageFailed` where the disk cannot be read, `DatabaseDamaged` where what is
+        there is no database any more.
+        """
+        return _Reads(self._reader, self._unreadable)
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the disk takes nothing now, or what of it cannot be read; `None` while all is well."""
+        return self._damage or self._refusal
+
+    def _unreadable(self, fault: apsw.Error) -> StorageFailed:
+        damaged = isinstance(fault, _DAMAGED)
+        told = DatabaseDamaged() if damaged else StorageFailed("the node's disk cannot be read")
+        if damaged and self._damage is None:
+            self._damage = told.detail  # until the next start: what of it is read may be whole
+            log.error("database damaged", extra={"why": _reason(fault)})
+        return told
 
     async def write(self, change: Callable[[Transaction], T]) -> T:
         """Run a change, and return its value once that is on the disk.
@@ -220,15 +257,15 @@ class Database:
             await self._in_writer(lambda: self._write_all(batch, results, changes))
         except Exception as fault:  # noqa: BLE001  # nothing of the batch is kept, and each caller hears why
             failure = _failure(fault)
-            if failure.detail != self.trouble:  # tried again every few seconds, told once
+            if failure.detail != self._refusal:  # tried again every few seconds, told once
                 log.error("commit failed", extra={"why": _reason(fault)})  # noqa: TRY400  # a cause, no bug
-            self.trouble = failure.detail
+            self._refusal = failure.detail
             results = [(False, failure)] * len(batch)
             changes.clear()
         else:
-            if self.trouble is not None:
+            if self._refusal is not None:
                 log.info("the disk takes what is written again")
-            self.trouble = None
+            self._refusal = None
         self._on_commit(changes)
         for (_, done), (good, value) in zip(batch, results, strict=True):
             if done.cancelled():
