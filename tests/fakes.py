@@ -4,6 +4,7 @@ import asyncio
 import heapq
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum, auto
 from hashlib import sha256
@@ -31,6 +32,7 @@ from lanmesh.engine.pull import Pull
 from lanmesh.engine.questions import Questions
 from lanmesh.engine.roster import Roster
 from lanmesh.engine.runner import Runner
+from lanmesh.engine.sightings import Sightings
 from lanmesh.engine.tasks import Tasks
 from lanmesh.engine.watching import Watching
 from lanmesh.errors import (
@@ -43,8 +45,8 @@ from lanmesh.errors import (
 )
 from lanmesh.model.delivery import Delivery, DeliveryState
 from lanmesh.model.envelope import Cancel, Envelope, EnvelopeType, Message, TaskRequest
-from lanmesh.model.ids import LocalId, PeerId, WireId
-from lanmesh.model.peer import DEFAULT_PORT, Pairing, Peer
+from lanmesh.model.ids import LocalId, NodeId, PeerId, WireId
+from lanmesh.model.peer import DEFAULT_PORT, Pairing, Peer, Place
 from lanmesh.model.profile import Hardware, Identity, MachineLoad, Offers
 from lanmesh.model.task import (
     AcceptMode,
@@ -434,6 +436,13 @@ class MemoryStrangers:
         node = self._at(host)
         return (self.between or node).certificate
 
+    async def find(self, node_id: NodeId, places: Sequence[Place]) -> tuple[Place, bytes]:
+        for place in places:
+            with suppress(PeerUnreachable):
+                if self._at(place[0]).node_id == node_id:
+                    return place, await self.meet(*place)
+        raise PeerUnreachable("it is at none of these places")
+
     async def ask(self, host: str, port: int, certificate: bytes, path: str, body: bytes) -> bytes:
         self.said.append((path, body))
         self.before(path)
@@ -705,6 +714,9 @@ class NodeUnderTest:
             me=self.name,
             node_id=self.node_id,
         )
+        self.sightings = Sightings(
+            node_id=self.node_id, peer_of=self.roster.peer_of, events=self.events, clock=self.clock
+        )
         envelopes = Envelopes(self.name, self.clock, self.chance)
         outcomes = Outcomes(envelopes, self.roster, self.clock)
         cancels = Cancels(envelopes, outcomes, self.clock)
@@ -770,6 +782,7 @@ class NodeUnderTest:
                 chance=self.chance,
                 roster=self.roster,
                 strangers=self.strangers,
+                sightings=self.sightings,
                 certificate=self.certificate,
                 port=DEFAULT_PORT,
             ),

@@ -13,6 +13,7 @@ import msgspec
 from lanmesh.errors import InvalidRequest, NodeUnreachable, TimedOut
 from lanmesh.locations import StateFolder
 from lanmesh.model.ids import quoted
+from lanmesh.model.peer import DEFAULT_PORT
 from lanmesh.model.task import AcceptMode
 from lanmesh.protocol import problems, sse
 from lanmesh.protocol.views import (
@@ -227,8 +228,8 @@ class Client:
         """Return what has come of the code, once somebody has used it, or after `wait_s` as it is."""
         return await self._get(f"/op/pairing?wait={min(wait_s, LONGEST_WAIT_S):g}", InvitationView)
 
-    async def pair(self, code: str, host: str, port: int) -> PairingView:
-        """Pair with the node at an address that shows a code."""
+    async def pair(self, code: str, host: str | None = None, port: int = DEFAULT_PORT) -> PairingView:
+        """Pair with the node at an address that shows a code; without one, with the one on the network."""
         asked = PairRequest(code=code, host=host, port=port)
         return await self._call("POST", "/op/pairing/dial", PairingView, asked)
 

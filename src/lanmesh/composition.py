@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lanmesh import __version__, config
-from lanmesh.config import Config, GatewayKeys
+from lanmesh.beside import Beside
+from lanmesh.config import Config
 from lanmesh.engine.approvals import Approvals
 from lanmesh.engine.arrivals import Arrivals
 from lanmesh.engine.cancel import Cancels
@@ -26,16 +27,15 @@ from lanmesh.engine.node import Node
 from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.pairing import Pairings
 from lanmesh.engine.peers import Peers
-from lanmesh.engine.ports import Executor, Surroundings
 from lanmesh.engine.pull import Pull
 from lanmesh.engine.questions import Questions
 from lanmesh.engine.retention import Keep, Retention
 from lanmesh.engine.roster import Roster
 from lanmesh.engine.runner import Runner
+from lanmesh.engine.sightings import Sightings
 from lanmesh.engine.tasks import Tasks
 from lanmesh.engine.watching import Watching
 from lanmesh.errors import InvalidConfig
-from lanmesh.executors.command import CommandExecutor
 from lanmesh.faces.commands import Commands
 from lanmesh.faces.description import Description
 from lanmesh.faces.http import Route, application, guarded
@@ -47,8 +47,8 @@ from lanmesh.locations import StateFolder, dotenv, write_private
 from lanmesh.machine import LocalMachine, SystemClock, SystemRandom
 from lanmesh.model.ids import NodeId
 from lanmesh.model.peer import PairingState
-from lanmesh.model.profile import Offers
 from lanmesh.net.calls import Calls
+from lanmesh.net.dialling import Ways
 from lanmesh.net.head import names_of
 from lanmesh.net.identity import NodeIdentity
 from lanmesh.net.inward import App
@@ -67,14 +67,6 @@ T = TypeVar("T")
 
 FORWARDING = "x-lanmesh-forwarding"
 """Header that opens `/lan/*` on the operator port to the gateway's plugin."""
-
-
-class NoSurroundings:
-    """No gateway beside this node. Implements the port `Surroundings`."""
-
-    def offers(self) -> Offers:
-        """Return nothing."""
-        return Offers()
 
 
 class Composition:
@@ -151,13 +143,18 @@ class Composition:
 
     async def _live(self, database: Database, stop: asyncio.Event, group: asyncio.TaskGroup) -> None:
         settings, clock, chance = self._config, self._clock, self._chance
-        executor, surroundings, beside = self._beside()
+        beside = Beside.of(settings, self._folder, events=self._events, clock=clock, chance=chance)
         roster = self._roster
+        sightings = Sightings(
+            node_id=roster.node_id, peer_of=roster.peer_of, events=self._events, clock=clock
+        )
+        ways = Ways(sightings.places, roster.moved)
         links = self._links = Links(
             roster,
             roster,
             calls=self._calls,
             identity=self._identity,
+            ways=ways,
             events=self._events,
             clock=clock,
             chance=chance,
@@ -165,7 +162,13 @@ class Composition:
             met=lambda peer: peers.met(peer),  # noqa: PLW0108  # peers are made of links
         )
         link = HttpLink(
-            roster, roster, calls=self._calls, identity=self._identity, pin=roster.pin, live=links.to
+            roster,
+            roster,
+            calls=self._calls,
+            identity=self._identity,
+            pin=roster.pin,
+            ways=ways,
+            live=links.to,
         )
         envelopes = Envelopes(settings.identity.id, clock, chance)
         outcomes = Outcomes(envelopes, roster, clock)
@@ -178,7 +181,7 @@ class Composition:
             clock=clock,
             link=link,
             machine=LocalMachine(),
-            surroundings=surroundings,
+            surroundings=beside.surroundings,
             roster=roster,
             identity=settings.identity,
             version=__version__,
@@ -217,6 +220,7 @@ class Composition:
                 chance=chance,
                 roster=roster,
                 strangers=TlsStrangers(self._calls, self._identity),
+                sightings=sightings,
                 certificate=self._identity.certificate,
                 port=0 if settings.node.dial_only else self._sockets["mesh"].getsockname()[1],
             ),
@@ -229,7 +233,7 @@ class Composition:
             database=database,
             events=self._events,
             clock=clock,
-            executor=executor,
+            executor=beside.executor,
             outcomes=outcomes,
             boot=self._boot,
             concurrency=settings.limits.concurrency,
@@ -251,13 +255,14 @@ class Composition:
                 approvals.run(),
                 questions.run(),
                 retention.run(),
-                *beside(node),
+                *beside.works(node),
             )
         ]
         rest = Rest(node).routes()
         answering = application(rest)
         serving = self._listen(node, rest, links.beside(answering), group)
-        working += [group.create_task(work) for work in (node.pairing.run(), links.run(answering))]
+        found = (node.pairing.run(), links.run(answering), *self._seeking(node))
+        working += [group.create_task(work) for work in found]
         self._announce(node)
         try:
             await stop.wait()
@@ -271,44 +276,24 @@ class Composition:
                 work.cancel()
             await asyncio.gather(*serving, *working, return_exceptions=True)
 
-    def _beside(
-        self,
-    ) -> tuple[Executor, Surroundings, Callable[[Node], list[Coroutine[Any, Any, None]]]]:
-        """Return how tasks are done, what can be offered, and what runs along: a gateway, if there is one."""
+    def _seeking(self, node: Node) -> list[Coroutine[Any, Any, None]]:
+        """Return what finds other nodes, and lets them find this one, if that is wanted."""
+        if not self._config.node.discovery:
+            return []
+        from lanmesh.net.discovery import Discovery, interfaces_of  # noqa: PLC0415  # 3 MB, and not needed to listen
+
         keys = self._config.node
-        command = CommandExecutor(
-            keys.command, repeatable=keys.repeatable, state_folder=self._folder.path, environ=os.environ
-        )
-        if self._config.gateway is None:
-            return command, NoSurroundings(), lambda _node: []
-        gateway, offers, notices = self._gateway(self._config.gateway)
-        if keys.executor != "openclaw":
-            return command, offers, lambda node: [gateway.run(), offers.run(), notices(node)]
-        from lanmesh.openclaw.executor import GatewayExecutor  # noqa: PLC0415  # as in _gateway
-
-        executor = GatewayExecutor(gateway, clock=self._clock, agent=keys.agent, repeatable=keys.repeatable)
-        return executor, offers, lambda node: [gateway.run(), offers.run(), notices(node)]
-
-    def _gateway(self, keys: GatewayKeys) -> Any:
-        # Imported here: a node without a gateway does without the memory of its cryptography.
-        from lanmesh.openclaw.device import Device  # noqa: PLC0415
-        from lanmesh.openclaw.gateway import Gateway, GatewayAddress  # noqa: PLC0415
-        from lanmesh.openclaw.notices import Notices  # noqa: PLC0415
-        from lanmesh.openclaw.offers import GatewayOffers  # noqa: PLC0415
-
-        gateway = Gateway(
-            GatewayAddress(url=keys.url, token=keys.token or "", boot=keys.boot),
-            device=Device.kept_in(self._folder.device_key),
+        host, port = (keys.listen, None) if keys.dial_only else self._sockets["mesh"].getsockname()[:2]
+        discovery = Discovery(
+            node_id=self._identity.node_id,
+            boot=self._boot,
+            name=self._config.identity.name,
+            port=port,
+            interfaces=lambda: interfaces_of(host),
+            sightings=node.pairing.sightings,
             clock=self._clock,
-            chance=self._chance,
-            version=__version__,
         )
-        offers = GatewayOffers(gateway, clock=self._clock, agent=self._config.node.agent)
-        return (
-            gateway,
-            offers,
-            lambda node: Notices(gateway, node, events=self._events, clock=self._clock).run(),
-        )
+        return [discovery.run(), node.pairing.announce(discovery.show_code)]
 
     def _bound(self) -> dict[str, socket.socket]:
         keys = self._config.node

@@ -92,15 +92,14 @@ class NodeKeys(_Keys, kw_only=True):
 
     listen: Annotated[Word, Meta(description="Address for peers; `0.0.0.0` for the whole LAN")] = LOOPBACK
     port: Annotated[Port, Meta(description="Port for peers; 0 for any free one")] = DEFAULT_PORT
-    dial_only: Annotated[
-        bool, Meta(description="No peer can dial this node: it dials them, and all goes over those links")
-    ] = False
+    dial_only: Annotated[bool, Meta(description="No peer can dial this node; it dials them instead")] = False
     operator_port: Annotated[Port, Meta(description="Port for the CLI, on loopback; 0 for any free one")] = (
         DEFAULT_OPERATOR_PORT
     )
     hosts: Annotated[
         list[Word], Meta(description="Names beside its own under which callers may address it")
     ] = msgspec.field(default_factory=list)
+    discovery: Annotated[bool, Meta(description="Whether nodes find each other on the network (mDNS)")] = True
     executor: Annotated[
         Literal["", "command", "openclaw"],
         Meta(

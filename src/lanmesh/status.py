@@ -9,7 +9,7 @@ from lanmesh.faces.operator import peer_views
 from lanmesh.locations import StateFolder
 from lanmesh.model.peer import Wire
 from lanmesh.place import Place
-from lanmesh.protocol.views import SettingView, StatusView
+from lanmesh.protocol.views import SettingView, StatusView, sighting_view
 from lanmesh.tokens import EnvironmentTokens
 
 
@@ -51,6 +51,7 @@ class Status:
             queued=numbers.queued,
             undelivered=numbers.undelivered,
             peers=peer_views(node),
+            seen=[sighting_view(one) for one in node.pairing.sightings.strangers()],
             warnings=self.warnings(node),
         )
 
@@ -63,6 +64,8 @@ class Status:
         warnings = [*self._config.warnings, *self._tokens.check(), *self._place.warnings()]
         if (trouble := node.trouble) is not None:
             warnings.append(f"{self._folder.database}: {trouble}")
+        if (blind := node.pairing.sightings.trouble) is not None:
+            warnings.append(f"other nodes are not found on the network: mDNS does not work: {blind}")
         if not node.peers.anyone_may_call():
             warnings.append(
                 "no peer can call this node: pair with one by `lanmesh pair`, or set OPENCLAW_LAN_TOKEN in "

@@ -168,7 +168,8 @@ class NodeProcess:
         self.process: subprocess.Popen[bytes] | None = None
         self.settings = {
             **settings,
-            "node": {"port": 0, "operatorPort": 0, **settings.get("node", {})},
+            # Without mDNS, which would show it the nodes of all other tests on this machine.
+            "node": {"port": 0, "operatorPort": 0, "discovery": False, **settings.get("node", {})},
         }
         self.write_settings(self.settings)
         self.write_variables(variables)

@@ -1,35 +1,63 @@
-"""Nodes find each other by real mDNS, on the loopback address alone."""
+"""Nodes find each other by real mDNS, on the loopback address alone.
+
+Nodes of other tests may be there too, so each test looks for its own alone.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import secrets
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
+from ipaddress import IPv4Interface
 
 import pytest
 from zeroconf import IPVersion
 from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
+from lanmesh.engine.events import Events
+from lanmesh.engine.sightings import Sightings
 from lanmesh.machine import SystemClock
 from lanmesh.model import ids
 from lanmesh.model.ids import NodeId
-from lanmesh.net.discovery import MOST_STRANGERS, SERVICE, Discovery, Sighting
+from lanmesh.model.peer import Sighting
+from lanmesh.net.discovery import SERVICE, Discovery
+from tests.acceptance.mesh import Mesh, start_all
+from tests.acceptance.node_process import NodeProcess
+from tests.acceptance.node_process import until as until_so
 
-WAIT_S = 20.0
-A, B = (ids.node_id(bytes([n]) * 32) for n in (1, 2))
-HERE = frozenset({"127.0.0.1"})
+WAIT_S = 30.0
+HERE = frozenset({IPv4Interface("127.0.0.1/8")})
 
 
-def discovery(
-    node_id: NodeId, port: int, *, known: Callable[[NodeId], bool] = lambda _: False, name: str = "a name"
-) -> Discovery:
-    return Discovery(
-        node_id=node_id, name=name, port=port, addresses=lambda: HERE, known=known, clock=SystemClock()
-    )
+class Looking:
+    """A node that looks for others, as far as mDNS is concerned."""
+
+    def __init__(
+        self, port: int, *, name: str = "a name", interfaces: Collection[IPv4Interface] = HERE
+    ) -> None:
+        self.node_id = a_node()
+        self.sightings = Sightings(
+            node_id=self.node_id, peer_of=lambda _: None, events=Events(), clock=SystemClock()
+        )
+        self.discovery = Discovery(
+            node_id=self.node_id, boot="b00t", name=name, port=port, interfaces=lambda: interfaces,
+            sightings=self.sightings, clock=SystemClock(),
+        )  # fmt: skip
+
+    def sees(self, node_id: NodeId) -> Sighting | None:
+        return next((seen for seen in self.sightings.strangers() if seen.node_id == node_id), None)
+
+    def places(self, node_id: NodeId) -> tuple[tuple[str, int], ...]:
+        return self.sightings.places(node_id)
+
+
+def a_node() -> NodeId:
+    return ids.node_id(secrets.token_bytes(32))
 
 
 @asynccontextmanager
-async def running(*some: Discovery) -> AsyncIterator[None]:
+async def running(*some: Looking) -> AsyncIterator[None]:
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(one.run()) for one in some]
+        tasks = [group.create_task(one.discovery.run()) for one in some]
         try:
             yield
         finally:
@@ -37,14 +65,10 @@ async def running(*some: Discovery) -> AsyncIterator[None]:
                 task.cancel()
 
 
-async def until(true: Callable[[], bool]) -> None:
+async def until(true: Callable[[], object]) -> None:
     async with asyncio.timeout(WAIT_S):
         while not true():  # noqa: ASYNC110 — mDNS tells when it likes; there is no event to wait for
             await asyncio.sleep(0.02)
-
-
-def sighting(of: Discovery, node_id: NodeId) -> Sighting | None:
-    return next((seen for seen in of.seen() if seen.node_id == node_id), None)
 
 
 @asynccontextmanager
@@ -56,125 +80,212 @@ async def attacker() -> AsyncIterator[AsyncZeroconf]:
         await mdns.async_close()
 
 
-def record(name: str, port: int, **facts: str) -> AsyncServiceInfo:
+def record(name: str, port: int, *addresses: str, **facts: str) -> AsyncServiceInfo:
     return AsyncServiceInfo(
         SERVICE,
         f"{name}.{SERVICE}",
         port=port,
-        parsed_addresses=["127.0.0.1"],
+        parsed_addresses=list(addresses) or ["127.0.0.1"],
         properties=facts,
         server=f"{name}.local.",
     )
 
 
-async def test_two_nodes_find_each_other_and_an_open_pairing_is_seen() -> None:
-    one, two = discovery(A, 4001, name="pi"), discovery(B, 4002, name="mac")
+def lie(**facts: str) -> AsyncServiceInfo:
+    """Return a record under a name of its own."""
+    return record(f"liar-{secrets.token_hex(4)}", 4666, **facts)
+
+
+async def test_two_nodes_find_each_other_and_a_code_that_is_shown_is_seen() -> None:
+    one, two = Looking(4001, name="pi"), Looking(4002, name="mac")
+
+    def code() -> bool:
+        return two.node_id in {seen.node_id for seen in one.sightings.showing_a_code()}
 
     async with running(one, two):
-        await until(lambda: bool(one.places(B)) and bool(two.places(A)))
-        two.open_for_pairing(True)
-        await until(lambda: any(seen.pairing for seen in one.seen()))
-        two.open_for_pairing(False)
-        await until(lambda: not any(seen.pairing for seen in one.seen() if seen.node_id == B))
+        await until(lambda: one.places(two.node_id) and two.places(one.node_id))
+        two.discovery.show_code(True)
+        await until(code)
+        two.discovery.show_code(False)
+        await until(lambda: not code())
 
-    assert one.places(B) == (("127.0.0.1", 4002),)
-    assert (found := sighting(one, B)) is not None and found.name == "mac"
-    assert two.places(A) == (("127.0.0.1", 4001),)
-    assert not one.places(A)
+    assert one.places(two.node_id) == (("127.0.0.1", 4002),)
+    assert (found := one.sees(two.node_id)) is not None
+    assert found.name == "mac"
+    assert two.places(one.node_id) == (("127.0.0.1", 4001),)
+    assert not one.places(one.node_id)
 
 
 async def test_a_spoofed_answer_adds_a_place_and_takes_none_away() -> None:
-    one, two = discovery(A, 4001), discovery(B, 4002)
+    one, two = Looking(4001), Looking(4002)
 
     async with running(one, two), attacker() as mdns:
-        await until(lambda: bool(one.places(B)))
-        await (await mdns.async_register_service(record("imposter", 4666, id=B), allow_name_change=True))
-        await until(lambda: ("127.0.0.1", 4666) in one.places(B))
+        await until(lambda: one.places(two.node_id))
+        await (await mdns.async_register_service(lie(id=two.node_id)))
+        await until(lambda: ("127.0.0.1", 4666) in one.places(two.node_id))
 
-        assert ("127.0.0.1", 4002) in one.places(B)
+        assert ("127.0.0.1", 4002) in one.places(two.node_id)
 
 
 async def test_a_goodbye_makes_no_node_forgotten() -> None:
-    one = discovery(A, 4001)
+    one, leaving, coming = Looking(4001), a_node(), a_node()
 
     async with running(one):
         async with attacker() as mdns:
-            await (await mdns.async_register_service(record("leaves", 4002, id=B)))
-            await until(lambda: bool(one.places(B)))
+            await (await mdns.async_register_service(lie(id=leaving)))
+            await until(lambda: one.places(leaving))
             await mdns.async_unregister_all_services()
-            await (await mdns.async_register_service(record("comes", 4003, id=ids.node_id(b"\3" * 32))))
-            await until(lambda: len(one.seen()) == 2)
+            await (await mdns.async_register_service(lie(id=coming)))
+            await until(lambda: one.places(coming))
 
-        assert one.places(B) == (("127.0.0.1", 4002),)
+        assert one.places(leaving) == (("127.0.0.1", 4666),)
 
 
 async def test_what_no_node_of_ours_would_announce_is_passed_over() -> None:
-    one, honest = discovery(A, 4001), discovery(B, 4002)
+    one, honest = Looking(4001), Looking(4002)
+    odd = ("", "../../etc/passwd", "a" * 200, "\x1b[2J")
 
     async with attacker() as mdns, running(one):
-        for name, facts in {
-            "no-id": {},
-            "odd-id": {"id": "../../etc/passwd"},
-            "long": {"id": "a" * 200, "n": "A" * 200},
-            "escape": {"id": "\x1b[2J"},
-        }.items():
-            await (await mdns.async_register_service(record(name, 4666, **facts)))
+        lies = [lie(), *(lie(id=node_id, n="A" * 200) for node_id in odd)]
+        await asyncio.gather(*[await mdns.async_register_service(each) for each in lies])
         async with running(honest):
-            await until(lambda: bool(one.places(B)))
+            await until(lambda: one.places(honest.node_id))
 
-        assert [seen.node_id for seen in one.seen()] == [B]
+        assert not {seen.node_id for seen in one.sightings.strangers()} & set(odd)
+
+
+async def test_nobody_makes_a_node_dial_beyond_its_networks() -> None:
+    one, far = Looking(4001, interfaces={IPv4Interface("127.0.0.1/8")}), a_node()
+    lies = record(
+        f"far-{secrets.token_hex(4)}",
+        4002,
+        "169.254.169.254",
+        "192.0.2.1",
+        "224.0.0.251",
+        "127.0.0.9",
+        id=far,
+    )
+
+    async with attacker() as mdns, running(one):
+        await (await mdns.async_register_service(lies))
+        await until(lambda: one.places(far))
+
+        assert one.places(far) == (("127.0.0.9", 4002),)
 
 
 async def test_a_name_reaches_nobody_with_what_steers_a_terminal() -> None:
-    one = discovery(A, 4001)
+    one, named = Looking(4001), a_node()
 
     async with attacker() as mdns, running(one):
-        await (await mdns.async_register_service(record("named", 4002, id=B, n="a\x1b[2J\u202eb")))
-        await until(lambda: bool(one.seen()))
+        await (await mdns.async_register_service(lie(id=named, n="a\x1b[2J\u202eb")))
+        await until(lambda: one.places(named))
 
-        assert one.seen()[0].name.isprintable()
+        assert (found := one.sees(named)) is not None
+        assert found.name.isprintable()
 
 
-async def test_of_a_crowd_of_strangers_a_bounded_number_is_kept_and_every_peer() -> None:
-    peer = ids.node_id(b"\xff" * 32)
-    one = discovery(A, 4001, known=lambda node_id: node_id == peer)
-    crowd = [ids.node_id(number.to_bytes(32, "big")) for number in range(1000, 1000 + 2 * MOST_STRANGERS)]
+async def test_whoever_takes_the_name_of_a_node_does_not_keep_it_from_being_found() -> None:
+    one, two = Looking(4001), Looking(4002, name="ü" * 100)
 
-    for node_id in (peer, *crowd):
-        one.note(Sighting(node_id=node_id, name="", places=(("127.0.0.1", 4002),), pairing=False))
+    async with attacker() as mdns:
+        await (await mdns.async_register_service(record(two.node_id[:16], 4666, id="liar")))
+        async with running(one, two):
+            await until(lambda: one.places(two.node_id))
+            two.discovery.show_code(True)
+            await until(one.sightings.showing_a_code)
 
-    assert len(one.seen()) == MOST_STRANGERS + 1
-    assert one.places(peer)
-    assert one.places(crowd[-1])
+    assert two.sightings.trouble is None
 
 
 async def test_a_machine_without_addresses_is_waited_for() -> None:
-    addresses: set[str] = set()
-    one = Discovery(
-        node_id=A, name="", port=4001, addresses=lambda: addresses, known=lambda _: False, clock=SystemClock()
-    )
-    two = discovery(B, 4002)
+    interfaces: set[IPv4Interface] = set()
+    one, two = Looking(4001, interfaces=interfaces), Looking(4002)
 
     async with running(one, two):
-        addresses.add("127.0.0.1")
-        await until(lambda: bool(one.places(B)))
+        interfaces |= HERE
+        await until(lambda: one.places(two.node_id))
 
-    assert one.trouble is None
+    assert one.sightings.trouble is None
 
 
 # The library lets go of a socket that could not join the group without closing it.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_an_address_that_this_machine_does_not_have_stops_nothing() -> None:
-    addresses = {"192.0.2.1"}
-    one = Discovery(
-        node_id=A, name="", port=4001, addresses=lambda: addresses, known=lambda _: False, clock=SystemClock()
-    )
-    two = discovery(B, 4002)
+    interfaces = {IPv4Interface("192.0.2.1/24")}
+    one, two = Looking(4001, interfaces=interfaces), Looking(4002)
 
     async with running(one, two):
-        await until(lambda: one.trouble is not None)
-        addresses.clear()
-        addresses.add("127.0.0.1")
-        await until(lambda: bool(one.places(B)))
+        await until(lambda: one.sightings.trouble is not None)
+        interfaces.clear()
+        interfaces |= HERE
+        await until(lambda: one.places(two.node_id))
 
-    assert one.trouble is None
+    assert one.sightings.trouble is None
+
+
+# --- whole nodes ---------------------------------------------------------------------------------
+
+
+def seen_by(node: NodeProcess, other: NodeProcess) -> dict[str, object]:
+    """Return what a node tells of another that it has seen."""
+    key = other.op("GET", "/op/status").json["nodeId"]
+    seen = node.op("GET", "/op/status").json["seen"]
+    return next((one for one in seen if one["nodeId"] == key), {})
+
+
+def finding(mesh: Mesh, *names: str) -> tuple[NodeProcess, ...]:
+    """Start nodes that look for each other, and that know nobody."""
+    keys = {"discovery": True, "command": ["wc", "-w"]}
+    return start_all(*(mesh.lone({"profile": {"id": name}, "node": keys}) for name in names))
+
+
+def test_a_node_shows_who_is_there_and_not_paired(mesh: Mesh) -> None:
+    a, b = finding(mesh, "a", "b")
+
+    until_so(lambda: seen_by(a, b), a.log.read_text)
+
+    assert seen_by(a, b)["addresses"] == [f"127.0.0.1:{b.port}"]
+    said = a.lanmesh("peers").out
+    assert "seen, not paired" in said
+    assert f"127.0.0.1:{b.port}" in said
+    assert "seen, not paired" in a.op("POST", "/op/commands/lan-status", {}).json["text"]
+
+
+def test_a_code_typed_without_an_address_finds_the_node_that_shows_it(mesh: Mesh) -> None:
+    a, b = finding(mesh, "a", "b")
+    code = b.lanmesh("pair", "--json").json["code"]
+    until_so(lambda: seen_by(a, b).get("showsCode"), a.log.read_text)
+
+    said = a.lanmesh("pair", code)
+    if "more than one node shows a code" in said.err:  # another test is about codes on this machine now
+        said = a.lanmesh("pair", code, "--at", f"127.0.0.1:{b.port}")
+    done = a.final(a.delegate("b", "one two three"))
+
+    assert said.status == 0, said.err
+    assert said.out.startswith("paired with b (node ")
+    assert done["result"].strip() == "3"
+    assert seen_by(a, b) == {}  # it is no stranger any more
+
+
+def test_a_paired_peer_that_comes_back_elsewhere_is_found(mesh: Mesh) -> None:
+    a, b = finding(mesh, "a", "b")
+    code = b.lanmesh("pair", "--json").json["code"]
+    assert a.lanmesh("pair", code, "--at", f"127.0.0.1:{b.port}").status == 0
+    before = b.port
+    b.kill()
+    task = a.delegate("b", "one two")
+
+    b.start()
+
+    assert b.port != before
+    assert a.final(task)["result"].strip() == "2"
+    assert [peer["port"] for peer in a.op("GET", "/op/peers").json] == [b.port]
+
+
+def test_a_node_that_is_told_not_to_look_sees_nobody_and_says_so(mesh: Mesh) -> None:
+    node = mesh.lone().start()
+
+    said = node.lanmesh("pair", "ABCD-EFGH")
+
+    assert (said.status, said.out) == (5, "")
+    assert "node.discovery" in said.err

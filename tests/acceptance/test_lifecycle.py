@@ -41,7 +41,7 @@ def settings(node: NodeProcess) -> dict[str, tuple[object, str]]:
 
 def test_the_first_answer_comes_within_a_second_of_the_start(mesh: Mesh) -> None:
     port = free_port()
-    node = mesh.lone({"node": {"port": port}})
+    node = mesh.lone({"node": {"port": port, "discovery": True}})
 
     def first_answer() -> None:
         node.launch()
@@ -62,7 +62,7 @@ def test_the_first_answer_comes_within_a_second_of_the_start(mesh: Mesh) -> None
 
 
 def test_an_idle_node_is_small(mesh: Mesh) -> None:
-    node = mesh.lone().start()
+    node = mesh.lone({"node": {"discovery": True}}).start()
     assert node.lanmesh("status").status == 0
     assert node.process is not None
 

@@ -21,9 +21,10 @@ from lanmesh.errors import (
 from lanmesh.faces.http import application
 from lanmesh.faces.rest import Rest
 from lanmesh.model.ids import PeerId, WireId
-from lanmesh.model.peer import Peer
+from lanmesh.model.peer import Peer, Place
 from lanmesh.model.task import TaskReport, TaskState
 from lanmesh.net.calls import Calls
+from lanmesh.net.dialling import Ways
 from lanmesh.net.identity import NodeIdentity, make
 from lanmesh.net.link import HttpLink
 from lanmesh.net.server import Listener, bind
@@ -46,9 +47,13 @@ def link_over(calls: Calls, folder: Path, peers: Mapping[PeerId, Peer], tokens: 
     async def pin(_peer: PeerId, _certificate: bytes) -> bool:
         return True
 
+    async def moved(_peer: PeerId, _place: Place) -> None:
+        raise AssertionError("nobody moved")
+
+    ways = Ways(lambda _node_id: [], moved)
     make(folder / "identity.pem")
     identity = NodeIdentity.kept_in(folder / "identity.pem")
-    return HttpLink(peers, tokens, calls=calls, identity=identity, pin=pin)
+    return HttpLink(peers, tokens, calls=calls, identity=identity, pin=pin, ways=ways)
 
 
 async def sent_to(port: int) -> TaskReport | None:

@@ -14,10 +14,11 @@ from lanmesh.errors import PeerUnreachable
 from lanmesh.faces.http import application
 from lanmesh.faces.rest import Rest
 from lanmesh.model.ids import PeerId
-from lanmesh.model.peer import Peer
+from lanmesh.model.peer import Peer, Place
 from lanmesh.model.task import TaskState
 from lanmesh.net.calls import Calls
 from lanmesh.net.channel import Channel
+from lanmesh.net.dialling import Ways
 from lanmesh.net.identity import NodeIdentity, make
 from lanmesh.net.link import HttpLink
 from lanmesh.net.live import Links
@@ -77,11 +78,16 @@ class End:
         async def pin(_peer: PeerId, _certificate: bytes) -> bool:
             return True
 
+        async def moved(_peer: PeerId, _place: Place) -> None:
+            raise AssertionError("nobody moved")
+
+        ways = Ways(lambda _node_id: [], moved)
         self.links = Links(
             self.peers,
             self.node.tokens,
             calls=calls,
             identity=self.identity,
+            ways=ways,
             events=self.node.events,
             clock=self.node.clock,
             chance=self.node.chance,
@@ -94,6 +100,7 @@ class End:
             calls=calls,
             identity=self.identity,
             pin=pin,
+            ways=ways,
             live=self.links.to,
         )
         self.app = application(Rest(self.node.node).routes())

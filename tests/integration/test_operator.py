@@ -65,6 +65,7 @@ async def an_owner(
             queued=0,
             undelivered=0,
             peers=peer_views(node.node),
+            seen=[],
             warnings=[],
         )
 

@@ -1,5 +1,6 @@
 """Pairing between nodes with real databases: every way to break off, and what is left on both sides."""
 
+import asyncio
 from contextlib import suppress
 
 import apsw
@@ -17,7 +18,8 @@ from lanmesh.errors import (
     PeerNotFound,
 )
 from lanmesh.model.ids import PeerId
-from lanmesh.model.peer import DEFAULT_PORT, PENDING_S, Pairing, PairingState, Wire
+from lanmesh.model.peer import DEFAULT_PORT, PENDING_S, Pairing, PairingState, Sighting, Wire
+from lanmesh.protocol.pairing import WINDOW_S
 from tests.fakes import Fault, Mesh, NodeUnderTest, a_task, settle, soon, until
 
 START, FINISH, WHOAMI = "/lan/pair/start", "/lan/pair/finish", "/lan/whoami"
@@ -439,3 +441,100 @@ async def test_what_came_to_nothing_is_swept_out(mesh: Mesh) -> None:
     await settle()
 
     assert b.database.read.rows("SELECT peer FROM pairings") == []
+
+
+# --- a code without an address --------------------------------------------------------------------
+
+
+def see(a: NodeUnderTest, b: NodeUnderTest, *places: str, shows_code: bool = True) -> None:
+    """Let a node see another on the network."""
+    a.sightings.looking = True
+    a.sightings.note(
+        Sighting(
+            node_id=b.node_id,
+            name=f"the node {b.name}",
+            places=tuple((place, DEFAULT_PORT) for place in places or (f"{b.name}.lan",)),
+            shows_code=shows_code,
+            seen_at=a.clock.now(),
+        )
+    )
+
+
+async def test_a_code_alone_finds_the_node_that_shows_it(mesh: Mesh) -> None:
+    a, b = await two(mesh)
+    see(a, mesh.describe("c"), shows_code=False)
+    finding = asyncio.create_task(a.node.pairing.find(b.node.pairing.invite().code))
+    await settle()
+    see(a, b, "a.lan", "nowhere.lan", "b.lan")
+
+    await soon(finding)
+
+    assert are_paired(a, b)
+    assert a.roster[PeerId("b")].host == "b.lan"
+
+
+async def test_a_code_that_nobody_shows_is_told_after_a_while(mesh: Mesh) -> None:
+    a, b = await two(mesh)
+    see(a, b, shows_code=False)
+    a.sightings.trouble = "no multicast here"
+    finding = asyncio.create_task(a.node.pairing.find("ABCD-EFGH"))
+    await mesh.clock.advance(60)
+
+    with pytest.raises(PairingClosed, match="no multicast here"):
+        await soon(finding)
+
+
+async def test_of_several_nodes_that_show_a_code_none_is_tried(mesh: Mesh) -> None:
+    a, b = await two(mesh)
+    code = b.node.pairing.invite().code
+    see(a, mesh.describe("c"))
+    see(a, b)
+
+    with pytest.raises(InvalidRequest, match=r"the node c .* at c.lan:18760; the node b .* at b.lan:18760"):
+        await soon(a.node.pairing.find(code))
+
+    assert known(b) == []
+    await soon(a.node.pairing.dial(code, "b.lan", DEFAULT_PORT))  # no try is lost
+
+
+async def test_whoever_claims_to_show_a_code_gets_nothing_by_it(mesh: Mesh) -> None:
+    a, b = await two(mesh)
+    mallory = mesh.describe("mallory")
+    await mallory.start()
+    mallory.node.pairing.invite()
+    see(a, mallory)
+
+    with pytest.raises(PairingFailed):
+        await soon(a.node.pairing.find(b.node.pairing.invite().code))
+
+    assert known(a) == known(mallory) == []
+
+
+async def test_a_node_announces_a_code_while_it_can_be_used(mesh: Mesh) -> None:
+    a, b = await two(mesh)
+    told: list[bool] = []
+    announcing = asyncio.create_task(b.node.pairing.announce(told.append))
+    await settle()
+    await dial(a, b)
+    await settle()
+    used = list(told)
+    told.clear()
+    b.node.pairing.invite()
+    await mesh.clock.advance(WINDOW_S + 1)
+    announcing.cancel()
+
+    assert (used[0], True in used, used[-1]) == (False, True, False)
+    assert (told[0], told[-1]) == (True, False)
+
+
+async def test_a_peer_that_moved_is_dialled_there_first_and_where_it_was_too(mesh: Mesh) -> None:
+    a, b = await two(mesh)
+    await dial(a, b)
+
+    await a.roster.moved(PeerId("b"), ("elsewhere.lan", 4001))
+    await a.restart()
+
+    peer = a.roster[PeerId("b")]
+    assert (peer.host, peer.port, peer.also) == ("elsewhere.lan", 4001, (("b.lan", DEFAULT_PORT),))
+    assert a.roster.peer_of(b.node_id) == "b"
+    assert a.roster.peer_of(a.node_id) is None

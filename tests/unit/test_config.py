@@ -317,6 +317,7 @@ def test_every_setting_is_listed_with_its_source() -> None:
         ("node.dialOnly", False, "default"),
         ("node.operatorPort", 18761, "default"),
         ("node.hosts", [], "default"),
+        ("node.discovery", True, "default"),
         ("node.executor", "command", "default"),
         ("node.agent", "main", "default"),
         ("node.command", ["cat"], "default"),

@@ -8,7 +8,7 @@ import typer
 from lanmesh.cli.node import ask, owner_only
 from lanmesh.cli.terminal import JsonFlag, plain, show_json
 from lanmesh.client import LONGEST_WAIT_S, Client
-from lanmesh.errors import InvalidRequest, PairingClosed
+from lanmesh.errors import PairingClosed
 from lanmesh.model.ids import address, short
 from lanmesh.model.peer import DEFAULT_PORT
 from lanmesh.protocol.views import InvitationView, PairingView
@@ -29,14 +29,13 @@ def pair(
 ) -> None:
     """Pair with another node: show a code, or type the one that the other shows.
 
+    The other node is found on the network by itself, or dialled where --at says.
     Without a code, one is shown, for two minutes, and this waits until it is used; with --json it
     is only shown.
     """
     owner_only("pairing")
     if code is not None:
-        if at is None:
-            raise InvalidRequest("say where the other node is: lanmesh pair CODE --at HOST[:PORT]")
-        host, port = address(at, DEFAULT_PORT)
+        host, port = (None, DEFAULT_PORT) if at is None else address(at, DEFAULT_PORT)
         _show(ask(lambda node: node.pair(code, host, port)), json=json)
     elif json:
         show_json(ask(lambda node: node.invite()))
@@ -78,13 +77,14 @@ async def _wait_for_guest(node: Client) -> None:
 def _show_code(invitation: InvitationView) -> None:
     print(f"code  {invitation.code}   (for two minutes, for one node)\n")
     where = f"HOST:{invitation.port}" if invitation.port != DEFAULT_PORT else "HOST"
-    command = f"lanmesh pair {invitation.code} --at {where}"
+    command = f"lanmesh pair {invitation.code}"
     if sys.stdout.isatty():
         import segno  # noqa: PLC0415  # only where there is somebody to see it
 
         segno.make(command, error="l").terminal(compact=True)
         print()
-    print(f"On the other node, with the address of this machine for HOST:\n\n  {command}\n")
+    print(f"On the other node:\n\n  {command}\n")
+    print(f"If that does not find this one, add --at {where}, with the address of this machine for HOST.\n")
     if invitation.listen.startswith(_LOOPBACK):
         print(
             f"This node listens on {invitation.listen}: only nodes on this machine reach it. For others, set "

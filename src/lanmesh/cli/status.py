@@ -10,7 +10,7 @@ from lanmesh.cli.node import ask, folder
 from lanmesh.cli.terminal import JsonFlag, ago, plain, show_facts, show_json, show_table
 from lanmesh.errors import NodeUnreachable
 from lanmesh.model.ids import short
-from lanmesh.protocol.views import PeerView, SettingView, StatusView
+from lanmesh.protocol.views import PeerView, SettingView, SightingView, StatusView
 
 
 def status(json: JsonFlag = False) -> None:
@@ -42,19 +42,26 @@ def status(json: JsonFlag = False) -> None:
     if view.peers:
         print()
         _show_peers(view.peers)
+    if view.seen:
+        print()
+        _show_seen(view.seen)
 
 
 def peers(context: typer.Context, json: JsonFlag = False) -> None:
-    """Show the peers and when they were last seen."""
+    """Show the peers and when they were last seen, and the nodes on the network that are not paired."""
     if context.invoked_subcommand is not None:
         return
-    views = ask(lambda node: node.peers())
     if json:
-        show_json(views)
-    elif views:
-        _show_peers(views)
+        show_json(ask(lambda node: node.peers()))
+        return
+    view = ask(lambda node: node.status())
+    if view.peers:
+        _show_peers(view.peers)
     else:
         print(f"no peers yet: `lanmesh pair` here and on the other node, or add one to {folder().config}")
+    if view.seen:
+        print()
+        _show_seen(view.seen)
 
 
 def profile(
@@ -116,6 +123,22 @@ def _show_peers(views: list[PeerView]) -> None:
                 str(view.queued),
                 view.error
                 or ("" if view.has_token else "no token for it: set its LAN_PEER_…_TOKEN, or pair"),
+            )
+            for view in views
+        ],
+    )
+
+
+def _show_seen(views: list[SightingView]) -> None:
+    show_table(
+        ("seen, not paired", "node", "address", "last seen", "note"),
+        [
+            (
+                view.name,
+                short(view.node_id),
+                view.addresses[0],
+                ago(view.seen_at),
+                "shows a code: lanmesh pair CODE" if view.shows_code else "",
             )
             for view in views
         ],

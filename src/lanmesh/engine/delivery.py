@@ -93,7 +93,7 @@ class Deliveries:
                                 missed, last = missed + 1, came
                     if missed and not under_way:
                         failures, missed, chance = failures + 1, 0, self._chance.uniform()
-                        # Only word from the peer itself cuts this short: new mail for it changes nothing.
+                        # Only word from the peer, or of it, cuts this short: new mail for it changes nothing.
                         # Not at once, or two that hear each other's requests and no answers would never rest.
                         await self._clock.sleep(pause(1, chance))
                         longest_s = LONGEST_S if last is Attempt.UNREACHABLE else LONGEST_SILENT_S

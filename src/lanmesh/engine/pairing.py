@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from lanmesh.engine.callers import digest_of
 from lanmesh.engine.events import Events, heard
 from lanmesh.engine.ports import Clock, Random, Strangers
 from lanmesh.engine.roster import Roster
+from lanmesh.engine.sightings import Sightings
+from lanmesh.engine.windows import Windows
 from lanmesh.errors import (
     AnswerLost,
     InvalidRequest,
@@ -21,7 +22,7 @@ from lanmesh.errors import (
 )
 from lanmesh.model import ids
 from lanmesh.model.ids import PeerId
-from lanmesh.model.peer import DEFAULT_PORT, Pairing, PairingState
+from lanmesh.model.peer import DEFAULT_PORT, Invitation, Pairing, PairingState, Place
 from lanmesh.protocol import certificates, codec, pairing
 from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.pairing import (
@@ -32,7 +33,6 @@ from lanmesh.protocol.pairing import (
     Hello,
     Stage,
     Welcome,
-    Window,
 )
 from lanmesh.store import pairings
 from lanmesh.store.database import Change, Database, Topic, Transaction
@@ -45,21 +45,13 @@ _LOST_ANSWERS = 3
 _AGAIN_S = 15.0
 """Between two questions to a node that has not said yet whether the pairing counts there."""
 
+_FIND_S = 10.0
+"""How long a node that shows a code is looked for: its word of that goes out once, and then now and then."""
+
 NOT_PAIRED = "not_paired"
 PAIRED = "paired"
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Invitation:
-    """A code that can be typed elsewhere, and what has come of it."""
-
-    code: str
-    closes_at: float
-    open: bool
-    guest: Pairing | None
-    """Who has used it; `None` while nobody has."""
 
 
 class Pairings:
@@ -74,10 +66,12 @@ class Pairings:
         chance: Random,
         roster: Roster,
         strangers: Strangers,
+        sightings: Sightings,
         certificate: bytes,
         port: int,
     ) -> None:
         """Pair the node that has a certificate, and that peers can reach on a port; 0: on none."""
+        self.sightings = sightings
         self._database = database
         self._events = events
         self._clock = clock
@@ -86,9 +80,7 @@ class Pairings:
         self._strangers = strangers
         self._certificate = certificate
         self._port = port
-        self._code = ""
-        self._window: Window | None = None
-        self._renewals: dict[PeerId, Window] = {}
+        self._windows = Windows(roster, clock, chance)
 
     # --- for the owner of this node -------------------------------------------------------------
 
@@ -103,10 +95,8 @@ class Pairings:
                 "nobody can dial this node (node.dialOnly): run `lanmesh pair` on the other, "
                 "and type its code here"
             )
-        if self._window is not None:
-            self._window.close()
-        self._code = pairing.new_code(self._chance.bytes)
-        self._window = self._new_window(pairing.secret_of_code(self._code))
+        self._windows.show_code()
+        self._events.publish([Change(Topic.PAIRING)])
         return self.invitation()
 
     async def expected(self, wait_s: float) -> Invitation:
@@ -133,17 +123,16 @@ class Pairings:
         Raises:
             PairingClosed: None was shown.
         """
-        if self._window is None:
-            raise PairingClosed("no code was shown since this node started")
-        agreed = self._window.agreement
+        code, window = self._windows.shown()
+        agreed = window.agreement
         states = (PairingState.PENDING, PairingState.PAIRED)
         guests = [
             each for each in self._roster.pairings(*states) if agreed and each.session == agreed.session
         ]
-        over = self._window.stage is Stage.CLOSED or self._clock.now() >= self._window.closes_at
+        over = window.stage is Stage.CLOSED or self._clock.now() >= window.closes_at
         return Invitation(
-            code=self._code,
-            closes_at=self._window.closes_at,
+            code=code,
+            closes_at=window.closes_at,
             open=not over,
             guest=guests[0] if guests else None,
         )
@@ -157,7 +146,21 @@ class Pairings:
             PairingFailed: It shows another, or somebody is in between; nothing was stored.
             PeerUnreachable: Nobody listens there; so too `AnswerLost`.
         """
-        return await self._pair(pairing.secret_of_code(code), "code", host, port, None)
+        secret = pairing.secret_of_code(code)
+        return await self._pair(secret, "code", (host, port), await self._strangers.meet(host, port))
+
+    async def find(self, code: str) -> Pairing:
+        """Pair with the one node that was seen on the network and shows a code.
+
+        Raises:
+            InvalidRequest: That is no code, or more than one node shows one.
+            PairingClosed: No node does, as far as can be seen.
+            MeshError: As `dial`.
+        """
+        secret = pairing.secret_of_code(code)
+        shown = await self.sightings.only_code(_FIND_S)
+        place, certificate = await self._strangers.find(shown.node_id, shown.places)
+        return await self._pair(secret, "code", place, certificate)
 
     async def renew(self, name: str, host: str | None = None, port: int | None = None) -> Pairing:
         """Pair with a peer that this node shares tokens with, or give both new ones, without a code.
@@ -180,10 +183,9 @@ class Pairings:
             raise InvalidRequest(
                 f"this node and {peer.id} need a token for each other: set both, or use a code"
             )
-        at = port or (peer.port if peer.tls else DEFAULT_PORT)
-        return await self._pair(
-            pairing.secret_of_tokens(*exchanged), "tokens", host or peer.host, at, peer.id
-        )
+        place = host or peer.host, port or (peer.port if peer.tls else DEFAULT_PORT)
+        theirs = await self._strangers.meet(*place)
+        return await self._pair(pairing.secret_of_tokens(*exchanged), "tokens", place, theirs, peer.id)
 
     async def unpair(self, name: str) -> None:
         """Forget what a peer has proven; it is no peer any more, unless it is configured as well.
@@ -191,7 +193,7 @@ class Pairings:
         Raises:
             PeerNotFound: It has proven nothing.
         """
-        self._close_for(name)
+        self._windows.close_for(PeerId(name))
         if not await self._database.write(lambda tx: pairings.forget(tx, PeerId(name))):
             raise PeerNotFound(f"no peer {ids.quoted(name)} is paired")
         log.info("unpaired", extra={"peer": name})
@@ -205,7 +207,7 @@ class Pairings:
         found = self._roster.paired(PeerId(name))
         if found is None:
             raise PeerNotFound(f"no peer {ids.quoted(name)} is paired")
-        self._close_for(name)
+        self._windows.close_for(PeerId(name))
         await self._database.write(lambda tx: pairings.block(tx, found))
         log.info("blocked", extra={"peer": name})
 
@@ -224,10 +226,7 @@ class Pairings:
         node_id = certificates.node_of(hello.certificate)
         if node_id is not None and pairings.blocked(self._database.read, node_id):
             raise PairingClosed
-        window = self._window if hello.by == "code" else self._renewal(hello)
-        if window is None:
-            raise PairingClosed
-        return codec.encode(window.start(hello, self._clock.now()))
+        return codec.encode(self._windows.for_whoever_says(hello).start(hello, self._clock.now()))
 
     async def finish(self, body: bytes, host: str) -> bytes:
         """Store the pairing with a node that proves that it knew the secret; return the proof of this one.
@@ -238,9 +237,12 @@ class Pairings:
             PairingFailed: The proof is wrong.
         """
         said = convert(parse(body), Confirmation)
-        for name, window in ((None, self._window), *self._renewals.items()):
-            if window is not None and window.session == said.session:
-                agreement = window.prove(said, self._clock.now())
+        for name, window in self._windows.all():
+            if window.session == said.session:
+                try:
+                    agreement = window.prove(said, self._clock.now())
+                finally:
+                    self._events.publish([Change(Topic.PAIRING)])
                 await self._database.write(self._keeping(agreement, host, agreement.port or 0, name))
                 return codec.encode(Confirmed(tag=agreement.tag))
         raise PairingClosed
@@ -252,6 +254,18 @@ class Pairings:
             log.info("paired", extra={"peer": done.peer, "node": ids.short(done.node_id)})
 
     # ---------------------------------------------------------------------------------------------
+
+    async def announce(self, tell: Callable[[bool], None]) -> None:
+        """Tell, for ever, whether a code that is shown here can be used now; of a new one, again."""
+        with self._events.watch(Change(Topic.PAIRING)) as changed:
+            while True:
+                changed.clear()
+                left_s = self._windows.left_s()
+                tell(left_s > 0)
+                if left_s > 0:
+                    await heard(self._clock, changed, left_s)
+                else:
+                    await changed.wait()
 
     async def run(self) -> None:
         """Ask until it is known whether pairings that this side dialled count on the other, for ever."""
@@ -269,9 +283,14 @@ class Pairings:
                     await changed.wait()
 
     async def _pair(
-        self, secret: bytes, by: Literal["code", "tokens"], host: str, port: int, name: PeerId | None
+        self,
+        secret: bytes,
+        by: Literal["code", "tokens"],
+        place: Place,
+        theirs: bytes,
+        name: PeerId | None = None,
     ) -> Pairing:
-        theirs = await self._strangers.meet(host, port)
+        host, port = place
         dialler = Dialler(
             secret,
             name=self._roster.me,
@@ -339,35 +358,6 @@ class Pairings:
         for each in pairings.pairings(tx):
             if each.dead(now):
                 pairings.drop(tx, each.session)
-
-    def _renewal(self, hello: Hello) -> Window | None:
-        """Return the window for a node that knows the tokens that this one shares with it."""
-        node_id = certificates.node_of(hello.certificate)
-        known = [each.peer for each in self._roster.pairings(PairingState.PAIRED) if each.node_id == node_id]
-        name = known[0] if known else PeerId(hello.name)
-        exchanged = self._roster.exchanged(name) if name in self._roster else None
-        if exchanged is None or (not known and self._roster.paired(name)):
-            return None
-        window = self._renewals.get(name)
-        if window is None or window.stage is Stage.AGREED or self._clock.now() >= window.closes_at:
-            to_me, to_them = exchanged[1], exchanged[0]
-            window = self._renewals[name] = self._new_window(pairing.secret_of_tokens(to_me, to_them))
-        return window
-
-    def _new_window(self, secret: bytes) -> Window:
-        return Window(
-            secret,
-            name=self._roster.me,
-            node_id=self._roster.node_id,
-            closes_at=self._clock.now() + pairing.WINDOW_S,
-            entropy=self._chance.bytes,
-        )
-
-    def _close_for(self, name: str) -> None:
-        """Let no answer be asked again that would make a peer of it anew."""
-        if self._window is not None and self._window.agreement is not None:
-            self._window.close()
-        self._renewals.pop(PeerId(name), None)
 
 
 def _answer(body: bytes, kind: type[T]) -> T:

@@ -5,8 +5,8 @@ from typing import Protocol
 
 from lanmesh.engine.callers import InboundToken
 from lanmesh.model.envelope import Envelope
-from lanmesh.model.ids import PeerId, WireId
-from lanmesh.model.peer import Pairing
+from lanmesh.model.ids import NodeId, PeerId, WireId
+from lanmesh.model.peer import Pairing, Place
 from lanmesh.model.profile import Hardware, MachineLoad, Offers
 from lanmesh.model.task import Outcome, Task, TaskReport
 
@@ -130,6 +130,13 @@ class Strangers(Protocol):
 
         Raises:
             PeerUnreachable: Nobody does, or not by TLS.
+        """
+
+    async def find(self, node_id: NodeId, places: Sequence[Place]) -> tuple[Place, bytes]:
+        """Return the first of some places where a node proves its key, and its certificate.
+
+        Raises:
+            PeerUnreachable: It does so at none of them.
         """
 
     async def ask(self, host: str, port: int, certificate: bytes, path: str, body: bytes) -> bytes:

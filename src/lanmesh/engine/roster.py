@@ -8,7 +8,8 @@ from lanmesh.engine.callers import InboundToken, digest_of
 from lanmesh.engine.ports import Clock, Tokens
 from lanmesh.model import ids
 from lanmesh.model.ids import NodeId, PeerId
-from lanmesh.model.peer import Pairing, PairingState, Peer
+from lanmesh.model.peer import Pairing, PairingState, Peer, Place
+from lanmesh.protocol import certificates
 from lanmesh.store import pairings
 from lanmesh.store.database import Change, Database, Topic, Transaction
 
@@ -106,6 +107,13 @@ class Roster(Mapping[PeerId, Peer]):
         proven = self.pairings(PairingState.PAIRED, PairingState.PENDING)
         return next((pairing.peer for pairing in proven if pairing.node_id == name), name)
 
+    def peer_of(self, node_id: NodeId) -> PeerId | None:
+        """Return the peer that is known by a key; `None` if none is."""
+        for peer in self.values():
+            if peer.certificate is not None and certificates.node_of(peer.certificate) == node_id:
+                return peer.id
+        return None
+
     def inbound(self) -> Sequence[InboundToken]:
         """Return the tokens that callers of this node may present, the shared one first."""
         proven = self.pairings(PairingState.PAIRED, PairingState.PENDING)
@@ -149,6 +157,10 @@ class Roster(Mapping[PeerId, Peer]):
 
         return await self._database.write(change)
 
+    async def moved(self, peer: PeerId, place: Place) -> None:
+        """Keep where a paired peer was reached, to dial that first from now on."""
+        await self._database.write(lambda tx: pairings.moved(tx, peer, place))
+
     def _look(self) -> None:
         self._known = pairings.pairings(self._database.read)
         self._pins = pairings.pins(self._database.read)
@@ -161,11 +173,16 @@ class Roster(Mapping[PeerId, Peer]):
         for pairing in self.pairings(PairingState.BLOCKED):
             peers.pop(pairing.peer, None)
         for pairing in self.pairings(PairingState.PAIRED):
-            configured = peers.get(pairing.peer, Peer(id=pairing.peer, host=pairing.host))
+            configured = peers.get(pairing.peer)
+            places = [] if configured is None else [(configured.host, configured.port)]
+            (host, port), *also = dict.fromkeys(
+                [pairing.last or (pairing.host, pairing.port), (pairing.host, pairing.port), *places]
+            )
             peers[pairing.peer] = replace(
-                configured,
-                host=pairing.host,
-                port=pairing.port,
+                configured or Peer(id=pairing.peer, host=host),
+                host=host,
+                port=port,
+                also=tuple(also),
                 tls=True,
                 node_id=pairing.node_id,
                 certificate=pairing.certificate,

@@ -86,7 +86,11 @@ class Commands:
             lines.append(
                 f"- {state.peer.id} at {state.peer.host}:{state.peer.port}, {state.peer.wire}: {fate}"
             )
-        return "\n".join(lines) if len(lines) > 1 else f"{lines[0]}\nno peers yet: /lan-pair pairs with one"
+        if not node.peers.all():
+            lines.append("no peers yet: /lan-pair pairs with one")
+        for seen in node.pairing.sightings.strangers():
+            lines.append(f"- seen, not paired: {one_line(seen.name)} (node {short(seen.node_id)})")
+        return "\n".join(lines)
 
     async def send(self, args: str) -> str:
         """Say something to a peer."""
@@ -144,13 +148,13 @@ class Commands:
         if not code:
             shown = self._node.pairing.invite()
             return (
-                f"code {shown.code}, for two minutes: type /lan-pair {shown.code} HOST[:PORT] in a chat of "
-                "the other gateway, with the address of this machine and its mesh port for HOST[:PORT]"
+                f"code {shown.code}, for two minutes: type /lan-pair {shown.code} in a chat of the other "
+                "gateway; if that does not find this node, put its HOST[:PORT] behind the code"
             )
-        if not where.strip():
-            return "usage: /lan-pair, or /lan-pair <code> <host[:port]>"
-        host, port = ids.address(where.strip(), DEFAULT_PORT)
-        pairing = await self._node.pairing.dial(code, host, port)
+        if where.strip():
+            pairing = await self._node.pairing.dial(code, *ids.address(where.strip(), DEFAULT_PORT))
+        else:
+            pairing = await self._node.pairing.find(code)
         return f"paired with {pairing.peer} (node {short(pairing.node_id)}): {pairing.state}"
 
 

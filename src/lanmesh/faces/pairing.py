@@ -7,9 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lanmesh.engine.node import Node
-from lanmesh.engine.pairing import Invitation
 from lanmesh.faces.description import shaped
 from lanmesh.faces.http import Route, body_of, json, wait_of
+from lanmesh.model.peer import Invitation
 from lanmesh.protocol import views
 from lanmesh.protocol.codec import milliseconds
 from lanmesh.protocol.json import convert, parse
@@ -47,9 +47,12 @@ class Pairing:
 
     @shaped(Shape(takes=views.PairRequest, gives=views.PairingView))
     async def dial(self, request: Request) -> Response:
-        """Pair with a node that shows a code."""
+        """Pair with a node that shows a code: at an address, or the one on the network."""
         asked = convert(parse(await body_of(request)), views.PairRequest)
-        pairing = await self._node.pairing.dial(asked.code, asked.host, asked.port)
+        room = self._node.pairing
+        pairing = await (
+            room.find(asked.code) if asked.host is None else room.dial(asked.code, asked.host, asked.port)
+        )
         return _json(views.pairing_view(pairing))
 
     @shaped(Shape(takes=views.UpgradeRequest, gives=views.PairingView))

@@ -11,6 +11,10 @@ DEFAULT_PORT = 18760
 """The mesh port of a node; a gateway's own port is 18789."""
 
 
+Place = tuple[str, int]
+"""Where a node may be dialled: a host or an address, and a port."""
+
+
 class Wire(StrEnum):
     """What protects the way to a peer."""
 
@@ -38,6 +42,8 @@ class Peer:
     """The key that it has proven by pairing; `None` for one that is only configured."""
     certificate: bytes | None = None
     """The one certificate that it may show, in DER; `None` while its first use is to come."""
+    also: tuple[Place, ...] = ()
+    """Where else it was set up, or paired. Only whoever proves its key is it."""
 
     @property
     def wire(self) -> Wire:
@@ -77,6 +83,8 @@ class Pairing:
     """What this node presents to the other."""
     accepted: bytes
     """SHA-256 of what the other presents to this node."""
+    last: Place | None = None
+    """Where it was reached last, if not where it was paired."""
     dialled: bool
     """Whether this side dialled; the other showed the code."""
     state: PairingState = PairingState.PENDING
@@ -89,6 +97,32 @@ class Pairing:
         first call has arrived, until it is told.
         """
         return self.state is PairingState.PENDING and not self.dialled and now > self.made_at + PENDING_S
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invitation:
+    """A code that can be typed elsewhere, and what has come of it."""
+
+    code: str
+    closes_at: float
+    open: bool
+    guest: Pairing | None
+    """Who has used it; `None` while nobody has."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """A node that was seen on the network. Whoever is on that may have written any of it."""
+
+    node_id: NodeId
+    name: str
+    """What it calls itself; for people only."""
+    places: tuple[Place, ...]
+    """Where it may be dialled, the latest word first."""
+    shows_code: bool
+    """Whether it says that it can be paired with now."""
+    seen_at: float
+    """Seconds since the epoch."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,11 @@ _NOT_NOW = {408, 425, 429, 503, 507}
 """Answers that say: it was not taken, try again (RFC 9110, RFC 6585 section 4, RFC 4918 section 11.5)."""
 _FAULTS = range(500, 600)
 _GOOD = range(200, 300)
+_NOT_CONNECTED = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientConnectorCertificateError,
+    aiohttp.ConnectionTimeoutError,
+)
 _CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
 
 
@@ -32,6 +37,19 @@ def hung_up(fault: AnswerLost) -> bool:
 def not_known(fault: PeerUnreachable) -> bool:
     """Return whether the other side answered that it does not know our credentials."""
     return isinstance(fault.__cause__, NotAuthenticated)
+
+
+def not_connected(fault: PeerUnreachable) -> bool:
+    """Return whether nobody was there, or somebody with another key."""
+    return isinstance(fault.__cause__, _NOT_CONNECTED)
+
+
+def another_key(where: str) -> PeerUnreachable:
+    """Return what it means that whoever listens somewhere shows another key than the one that is known."""
+    return PeerUnreachable(
+        f"{where} shows another key than the one that is known: if it was set up anew, run "
+        "`lanmesh unpair` for it, and pair again; else somebody is in between"
+    )
 
 
 class Calls:
@@ -106,10 +124,7 @@ class Calls:
                 said = await _bounded(answer)
                 status, retry_after_s = answer.status, _seconds(answer.headers.get("Retry-After"))
         except aiohttp.ClientConnectorCertificateError as fault:
-            raise PeerUnreachable(
-                f"{where} shows another key than the one that is known: if it was set up anew, run "
-                "`lanmesh unpair` for it, and pair again; else somebody is in between"
-            ) from fault
+            raise another_key(where) from fault
         except aiohttp.ClientConnectorError as fault:
             raise PeerUnreachable(f"{where}: {_reason(fault)}") from fault
         except aiohttp.ConnectionTimeoutError as fault:

@@ -13,8 +13,8 @@ from lanmesh.model.peer import Peer
 from lanmesh.model.task import TaskReport
 from lanmesh.net.calls import ANSWER_S, Calls, hung_up, not_known
 from lanmesh.net.channel import Channel
+from lanmesh.net.dialling import Ways, meet
 from lanmesh.net.identity import NodeIdentity
-from lanmesh.net.strangers import meet
 from lanmesh.protocol import codec, profiles
 from lanmesh.protocol.json import convert, parse
 
@@ -46,6 +46,7 @@ class HttpLink:
         calls: Calls,
         identity: NodeIdentity,
         pin: Pin,
+        ways: Ways,
         live: Callable[[PeerId], Channel | None] = lambda _: None,
     ) -> None:
         """Reach peers where they are, with the tokens that they gave us.
@@ -56,6 +57,7 @@ class HttpLink:
             calls: The pool to call over.
             identity: Who this node is.
             pin: Keeps what a peer shows at first use.
+            ways: Where those are that are known by their keys.
             live: Returns the live link to a peer, which is then used instead.
         """
         self._peers = peers
@@ -63,6 +65,7 @@ class HttpLink:
         self._calls = calls
         self._identity = identity
         self._pin = pin
+        self._ways = ways
         self._live = live
         self._contexts: dict[tuple[bytes, bool], ssl.SSLContext] = {}
 
@@ -120,10 +123,13 @@ class HttpLink:
             raise PeerUnreachable(f"{name} listens nowhere: what waits for it goes once it has dialled")
         tls = await self._tls(peer)
         try:
-            return await self._calls.ask(
-                method, (peer.host, peer.port), path, who=name, tls=tls, token=token, body=body,
-                answer_s=answer_s,
-            )  # fmt: skip
+            return await self._ways.ask(
+                peer,
+                tls,
+                lambda place: self._calls.ask(
+                    method, place, path, who=name, tls=tls, token=token, body=body, answer_s=answer_s
+                ),
+            )
         except PeerUnreachable as fault:
             if peer.node_id is not None and not_known(fault):
                 raise _parted(name, NOT_PAIRED) from fault
@@ -152,9 +158,13 @@ class HttpLink:
         One that does not know our certificate does so; TLS 1.3 tells no reason, so it is asked
         without one.
         """
-        address, tls = (peer.host, peer.port), self._identity.dialling(peer.certificate or b"", shown=False)
+        tls = self._identity.dialling(peer.certificate or b"", shown=False)
         try:
-            body = await self._calls.ask("GET", address, "/lan/whoami", who=peer.id, tls=tls, token=token)
+            body = await self._ways.ask(
+                peer,
+                tls,
+                lambda place: self._calls.ask("GET", place, "/lan/whoami", who=peer.id, tls=tls, token=token),
+            )
             told = convert(parse(body), codec.Whoami).status
         except MeshError:
             return silence

@@ -23,6 +23,7 @@ from lanmesh.model.peer import Peer
 from lanmesh.net import inward
 from lanmesh.net.calls import Calls
 from lanmesh.net.channel import Channel
+from lanmesh.net.dialling import Ways
 from lanmesh.net.identity import NodeIdentity
 from lanmesh.net.inward import App, Reply
 from lanmesh.net.websocket import LINK_PATH, Accepted, Dialled, Socket
@@ -55,6 +56,7 @@ class Links:
         *,
         calls: Calls,
         identity: NodeIdentity,
+        ways: Ways,
         events: Events,
         clock: Clock,
         chance: Random,
@@ -68,6 +70,7 @@ class Links:
             tokens: What to present to each.
             calls: The pool to dial over.
             identity: Who this node is.
+            ways: Where those are that are known by their keys.
             events: Tell when a dial may be worth it again.
             clock: For pauses and beats.
             chance: So that not all dial at once.
@@ -78,6 +81,7 @@ class Links:
         self._tokens = tokens
         self._calls = calls
         self._identity = identity
+        self._ways = ways
         self._events = events
         self._clock = clock
         self._chance = chance
@@ -178,8 +182,12 @@ class Links:
         if given is None or peer.certificate is None:
             raise PeerUnreachable(f"no token for {peer.id}: pair with it")
         tls = self._identity.dialling(peer.certificate, shown=True)
-        socket = await self._calls.open(
-            (peer.host, peer.port), LINK_PATH, who=peer.id, tls=tls, token=given, most_bytes=MAX_FRAME_BYTES
+        socket = await self._ways.ask(
+            peer,
+            tls,
+            lambda place: self._calls.open(
+                place, LINK_PATH, who=peer.id, tls=tls, token=given, most_bytes=MAX_FRAME_BYTES
+            ),
         )
         channel = self._channel(
             Dialled(socket), peer=peer.id, node_id=node_id, dialled=True, given=given, token=None

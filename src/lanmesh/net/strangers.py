@@ -1,18 +1,19 @@
 """speak to nodes that are no peers yet: see their key, pair, ask how a pairing stands"""
 
-import asyncio
-import ssl
+from collections.abc import Sequence
 
 from lanmesh.engine.pairing import NOT_PAIRED
 from lanmesh.errors import AnswerLost, InvalidRequest, PeerUnreachable
-from lanmesh.model.peer import Pairing
-from lanmesh.net.calls import CONNECT_S, Calls, hung_up
-from lanmesh.net.identity import NodeIdentity, anybody
+from lanmesh.model.ids import NodeId
+from lanmesh.model.peer import Pairing, Place
+from lanmesh.net.calls import Calls, hung_up
+from lanmesh.net.dialling import first, meet
+from lanmesh.net.identity import NodeIdentity
+from lanmesh.protocol import certificates
 from lanmesh.protocol.codec import Whoami
 from lanmesh.protocol.json import convert, parse
 
 _WHO = "the node"
-_HANDSHAKE_S = 5.0
 
 
 class TlsStrangers:
@@ -26,6 +27,17 @@ class TlsStrangers:
     async def meet(self, host: str, port: int) -> bytes:
         """Return the certificate that whoever listens there shows; see the port."""
         return await meet(host, port)
+
+    async def find(self, node_id: NodeId, places: Sequence[Place]) -> tuple[Place, bytes]:
+        """Return the first of some places where a node proves its key, and its certificate; see the port."""
+
+        async def prove(place: Place) -> bytes:
+            certificate = await meet(*place)
+            if certificates.node_of(certificate) != node_id:
+                raise PeerUnreachable(f"{place[0]} port {place[1]} shows another key than was announced")
+            return certificate
+
+        return await first(places, prove)
 
     async def ask(self, host: str, port: int, certificate: bytes, path: str, body: bytes) -> bytes:
         """Post a body to whoever showed a certificate there; see the port."""
@@ -56,28 +68,3 @@ class TlsStrangers:
             raise PeerUnreachable(
                 f"{pairing.peer} does not answer as a node would: {fault.detail}"
             ) from fault
-
-
-async def meet(host: str, port: int) -> bytes:
-    """Return the certificate that whoever listens at an address shows, in DER, its key proven.
-
-    Raises:
-        PeerUnreachable: Nobody does, or not by TLS 1.3.
-    """
-    where = f"{host} port {port}"
-    try:
-        async with asyncio.timeout(CONNECT_S + _HANDSHAKE_S):
-            _, writer = await asyncio.open_connection(host, port, ssl=anybody(), server_hostname="")
-    except TimeoutError as fault:
-        raise PeerUnreachable(f"{where}: no answer within {CONNECT_S + _HANDSHAKE_S:g} s") from fault
-    except ssl.SSLError as fault:
-        raise PeerUnreachable(f"{where} does not speak TLS 1.3: is that the port of a node?") from fault
-    except (UnicodeError, ValueError) as fault:
-        raise PeerUnreachable(f"{where}: that is no address") from fault
-    except OSError as fault:
-        why = fault.strerror or str(fault)
-        raise PeerUnreachable(f"{where}: {why}") from fault
-    tls = writer.get_extra_info("ssl_object")
-    certificate = tls.getpeercert(binary_form=True) or b""
-    writer.transport.abort()  # there is nothing to say, and no answer to wait for
-    return bytes(certificate)

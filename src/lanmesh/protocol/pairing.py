@@ -149,6 +149,11 @@ class Window:
         """The ceremony that is under way or done."""
         return None if self._expected is None else self._expected[0]
 
+    def left_s(self, now: float) -> float:
+        """Return for how long somebody may still begin a try."""
+        may_begin = Event.START in TRANSITIONS[self.stage] and self.tries < TRIES
+        return max(0.0, self.closes_at - now) if may_begin else 0.0
+
     def start(self, hello: Hello, now: float) -> Welcome:
         """Take part in one try.
 

@@ -7,7 +7,7 @@ from msgspec import Meta
 
 from lanmesh.model.delivery import Delivery
 from lanmesh.model.envelope import Mail
-from lanmesh.model.peer import DEFAULT_PORT, Contact, Pairing, Peer
+from lanmesh.model.peer import DEFAULT_PORT, Contact, Pairing, Peer, Sighting
 from lanmesh.model.task import AcceptMode, Task
 from lanmesh.protocol.codec import milliseconds
 
@@ -165,7 +165,21 @@ class StatusView(View, kw_only=True):
     queued: int
     undelivered: int
     peers: list[PeerView]
+    seen: list["SightingView"]
+    """Nodes on the network that are no peers, by their own word."""
     warnings: list[str]
+
+
+class SightingView(View, kw_only=True):
+    """A node that was seen on the network. Anybody there may have written any of it."""
+
+    node_id: str
+    name: str
+    addresses: list[str]
+    """Each as `host:port`, the latest word first."""
+    shows_code: bool
+    """Whether it says that it can be paired with now."""
+    seen_at: int | None
 
 
 class SettingView(View, kw_only=True):
@@ -205,7 +219,8 @@ class PairRequest(View, kw_only=True):
     """A code that another node shows, and where that is."""
 
     code: str
-    host: str
+    host: str | None = None
+    """`null`: the one node on the network that shows a code."""
     port: Annotated[int, Meta(ge=1, le=65535)] = DEFAULT_PORT
 
 
@@ -340,6 +355,17 @@ def peer_view(
         error=contact.error,
         queued=queued,
         accept_mode=accept_mode,
+    )
+
+
+def sighting_view(sighting: Sighting) -> SightingView:
+    """Return how a node that was seen is shown."""
+    return SightingView(
+        node_id=sighting.node_id,
+        name=sighting.name,
+        addresses=[f"{host}:{port}" for host, port in sighting.places],
+        shows_code=sighting.shows_code,
+        seen_at=milliseconds(sighting.seen_at),
     )
 
 

@@ -57,6 +57,7 @@ class Topic(StrEnum):
     RETURN = "return"
     PAIRING = "pairing"
     DISTRUST = "distrust"
+    SIGHTING = "sighting"
     STOPPING = "stopping"
 
 

@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 from lanmesh.model.ids import NodeId, PeerId
-from lanmesh.model.peer import Pairing, PairingState
+from lanmesh.model.peer import Pairing, PairingState, Place
 from lanmesh.store.database import Topic, Transaction
 
 _PAIRING = (
-    "SELECT session, peer, node_id, certificate, host, port, token, accepted, dialled, state, made_at "
-    "FROM pairings "
+    "SELECT session, peer, node_id, certificate, host, port, token, accepted, dialled, state, made_at, "
+    "last_host, last_port FROM pairings "
 )
 
 
@@ -18,9 +18,10 @@ def pairings(tx: Transaction) -> list[Pairing]:
         Pairing(
             session=session, peer=peer, node_id=node_id, certificate=certificate, host=host, port=port,
             token=token, accepted=accepted, dialled=bool(dialled), state=PairingState(state), made_at=made_at,
+            last=None if last_host is None else (last_host, last_port),
         )
-        for session, peer, node_id, certificate, host, port, token, accepted, dialled, state, made_at
-        in tx.rows(_PAIRING + "ORDER BY peer, made_at, session")
+        for session, peer, node_id, certificate, host, port, token, accepted, dialled, state, made_at,
+        last_host, last_port in tx.rows(_PAIRING + "ORDER BY peer, made_at, session")
     ]  # fmt: skip
 
 
@@ -46,6 +47,15 @@ def complete(tx: Transaction, session: str) -> Pairing | None:
     tx.announce(Topic.PAIRING)
     tx.announce(Topic.CONTACT, found[0].peer)
     return replace(found[0], state=PairingState.PAIRED)
+
+
+def moved(tx: Transaction, peer: PeerId, place: Place) -> None:
+    """Note where a paired peer was reached last."""
+    tx.run(
+        "UPDATE pairings SET last_host = ?, last_port = ? WHERE peer = ? AND state = ?",
+        *place, peer, PairingState.PAIRED,
+    )  # fmt: skip
+    tx.announce(Topic.PAIRING)
 
 
 def drop(tx: Transaction, session: str) -> None:
