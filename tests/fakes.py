@@ -30,6 +30,7 @@ from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Clock, Executor, Interrupted, Progress, Random
 from lanmesh.engine.pull import Pull
 from lanmesh.engine.questions import Questions
+from lanmesh.engine.retention import Retention
 from lanmesh.engine.roster import Roster
 from lanmesh.engine.runner import Runner
 from lanmesh.engine.sightings import Sightings
@@ -515,6 +516,8 @@ class Parts:
 
     database: type[Database] = Database
     tasks: type[Tasks] = Tasks
+    cancels: type[Cancels] = Cancels
+    retention: type[Retention] = Retention
     runner: type[Runner] = Runner
     deliveries: type[Deliveries] = Deliveries
 
@@ -719,7 +722,7 @@ class NodeUnderTest:
         )
         envelopes = Envelopes(self.name, self.clock, self.chance)
         outcomes = Outcomes(envelopes, self.roster, self.clock)
-        cancels = Cancels(envelopes, outcomes, self.clock)
+        cancels = self.parts.cancels(envelopes, outcomes, self.clock)
         questions = Questions(
             database=self.database,
             events=self.events,

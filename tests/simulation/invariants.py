@@ -26,7 +26,7 @@ _TRUTHFUL = {
 }
 """How often a message may be there, by what its sender says of it once its time has run out."""
 
-_ENDS = {TaskEvent.COMPLETE, TaskEvent.FAIL, TaskEvent.REJECT}
+_ENDS = {TaskEvent.COMPLETE, TaskEvent.FAIL, TaskEvent.REJECT, TaskEvent.CANCEL}
 
 
 def restless(world: "World") -> Iterator[str]:
@@ -40,6 +40,10 @@ def restless(world: "World") -> Iterator[str]:
             "SELECT state, waiting_for, wire_id FROM tasks WHERE finished_at IS NULL"
         ):
             yield f"{node.name} has task {wire_id} {state}, waiting for {waiting_for}"
+        for (wire_id,) in read.rows(
+            "SELECT wire_id FROM tasks WHERE canceling IS NOT NULL AND finished_at IS NOT NULL"
+        ):
+            yield f"{node.name} has task {wire_id} canceling"
         for state, wire_id, peer in read.rows(
             "SELECT state, wire_id, peer FROM outbox WHERE due_at IS NOT NULL"
         ):
@@ -52,6 +56,7 @@ def broken(world: "World") -> Iterator[str]:
         yield from _unkept(world, node)
         yield from _contradicted(world, node)
         yield from _ended_twice(node)
+        yield from _misanswered(world, node)
     yield from _done_twice(world)
 
 
@@ -73,18 +78,24 @@ def _unkept(world: "World", node: "SimulatedNode") -> Iterator[str]:
             continue
         if read.row("SELECT 1 FROM inbox WHERE origin = ? AND wire_id = ?", origin, wire_id) is None:
             yield f"lost: {name} has acknowledged {envelope.type} {wire_id} of {origin}"
-        elif envelope.type is EnvelopeType.TASK and tasks.of_origin(read, origin, wire_id) is None:
+        elif (
+            envelope.type is EnvelopeType.TASK
+            and tasks.of_origin(read, origin, wire_id) is None
+            and name not in world.ledger.swept
+        ):
             yield f"lost: {name} has acknowledged {wire_id} of {origin}, and has no task"
     for promise in world.ledger.messages:
         if promise.node == node.name:
             yield from _undelivered(world, node, promise.peer, promise.wire_id)
-    for promise in world.ledger.tasks:
+    for promise in world.ledger.tasks if node.name not in world.ledger.swept else ():
         if promise.node == node.name and tasks.of_origin(read, SELF, promise.wire_id) is None:
             yield f"lost: {node.name} has promised its owner task {promise.wire_id}"
 
 
 def _undelivered(world: "World", node: "SimulatedNode", peer: str, wire_id: str) -> Iterator[str]:
     (state,) = node.database.read.row("SELECT state FROM outbox WHERE wire_id = ?", wire_id) or ("gone",)
+    if state == "gone" and node.name in world.ledger.swept:
+        state = DeliveryState.DELIVERED  # nothing else is forgotten as long as a run takes
     there = _inbox(world.nodes[peer].database.read, node.name, wire_id)
     truthful = _TRUTHFUL if world.plan.outlasts(DAY_S) else {DeliveryState.DELIVERED: (1,)}
     if there not in truthful.get(state, ()):
@@ -109,12 +120,20 @@ def _contradicted(world: "World", node: "SimulatedNode") -> Iterator[str]:
         done = _done(world.nodes[promise.peer], node.name, promise.wire_id)
         what = f"task {promise.wire_id} of {node.name} at {promise.peer}"
         if done is None:
+            if promise.peer in world.ledger.swept and delivery.state is DeliveryState.DELIVERED:
+                continue
             code = None if asked.error is None else asked.error.code
-            truthful = {(Failure.REFUSED, DeliveryState.REFUSED)}
+            truthful = {
+                (Failure.REFUSED, DeliveryState.REFUSED),
+                (Failure.CANCELED, DeliveryState.WITHDRAWN),
+                (Failure.CANCELED, DeliveryState.REFUSED),  # the doer has heard of it by the cancel
+            }
             if world.plan.outlasts(DAY_S):
                 truthful |= {
                     (Failure.EXPIRED, DeliveryState.EXPIRED),
                     (Failure.UNKNOWN, DeliveryState.UNKNOWN),
+                    (Failure.CANCELED, DeliveryState.UNKNOWN),  # there, it is refused should it come
+                    (Failure.CANCELED, DeliveryState.EXPIRED),
                 }
             if (code, delivery.state) not in truthful:
                 yield f"{what} is {_end(asked)}, its delivery {delivery.state}; there it is not known"
@@ -155,6 +174,22 @@ def _ended_twice(node: "SimulatedNode") -> Iterator[str]:
             over.add(local_id)
 
 
+def _misanswered(world: "World", node: "SimulatedNode") -> Iterator[str]:
+    """Tell which questions of tasks done here have an answer that nobody gave, or more than one."""
+    read = node.database.read
+    taken = Counter(
+        local_id for (local_id,) in read.rows("SELECT local_id FROM task_events WHERE event = 'answer'")
+    )
+    for local_id, times in taken.items():
+        task = tasks.get(read, local_id)
+        answers = [said.answer for said in task.dialogue if said.answer is not None]
+        given = world.ledger.answers.get((task.peer, task.wire_id), ["answer of a program"])
+        if not task.asked and times != len(answers):
+            yield f"{node.name} was given {times} answers for {task.wire_id}, and has {answers}"
+        if not task.asked and not set(answers) <= set(given):
+            yield f"{node.name} has {answers} for {task.wire_id}; {task.peer} gave {given}"
+
+
 def _done_twice(world: "World") -> Iterator[str]:
     effects = Counter((effect.node, effect.origin, effect.wire_id) for effect in world.ledger.effects)
     for (name, origin, wire_id), times in effects.items():
@@ -162,9 +197,11 @@ def _done_twice(world: "World") -> Iterator[str]:
         if times > 1 and not node.settings.repeatable:
             yield f"twice: {name} has done {wire_id} of {origin} {times} times"
         task = tasks.of_origin(node.database.read, origin, wire_id)
+        if task is None and name in world.ledger.swept:
+            continue
         if task is None:
             yield f"lost: {name} has done {wire_id} of {origin}, and does not know it"
-        elif task.state is TaskState.REJECTED:
+        elif task.state is TaskState.REJECTED or not task.attempt:
             yield f"{name} has done {wire_id} of {origin}, and says that it was {task.error}"
     for node in world.nodes.values():
         for task in tasks.page(node.database.read, _ALL, TaskState.COMPLETED):

@@ -37,6 +37,10 @@ class Ledger:
         self.messages: list[Promise] = []
         self.acknowledged: dict[tuple[str, Origin, WireId], Envelope] = {}
         """By node, origin and id: what its sender was told is stored."""
+        self.answers: dict[tuple[str, WireId], list[str]] = {}
+        """By asker and task: what its owner was told is on its way."""
+        self.swept: set[str] = set()
+        """The nodes that have forgotten what they may."""
         self.violations: list[str] = []
         self.lines: list[str] | None = [] if verbose else None
         self._trace = hashlib.blake2b(digest_size=16)

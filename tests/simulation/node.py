@@ -13,6 +13,7 @@ import apsw
 from lanmesh.engine.admission import Limits
 from lanmesh.engine.callers import Caller
 from lanmesh.engine.events import Events
+from lanmesh.engine.retention import Keep
 from lanmesh.errors import MeshError, NodeUnreachable, NotAuthenticated, PeerUnreachable, StorageFailed
 from lanmesh.model.ids import LocalId
 from lanmesh.model.task import AcceptMode, Task
@@ -246,7 +247,8 @@ class SimulatedNode(NodeUnderTest):
                 "SELECT 1 FROM inbox WHERE origin = ? AND wire_id = ?", origin, wire_id
             ):
                 self.ledger.violation(f"lost: {node} has acknowledged {envelope.type} {wire_id} of {origin}")
-        for promise in (*self.ledger.tasks, *self.ledger.messages):
+        forgets = self.name in self.ledger.swept
+        for promise in () if forgets else (*self.ledger.tasks, *self.ledger.messages):
             if promise.node == self.name and not read.row(
                 "SELECT 1 FROM outbox WHERE wire_id = ?", promise.wire_id
             ):
@@ -313,6 +315,36 @@ class SimulatedNode(NodeUnderTest):
         delivery = await self.node.mail.send(peer, text)
         if not mine.dead:
             self.ledger.messages.append(Promise(self.name, peer, delivery.envelope.id))
+
+    async def reply(self, task: Task) -> None:
+        """Answer a task's question, and keep what was promised."""
+        mine = self.life
+        text = f"answer {len(self.ledger.answers.get((self.name, task.wire_id), ()))} of {self.name}"
+        # Kept before it is known: a node that ends meanwhile may have stored it.
+        self.ledger.answers.setdefault((self.name, task.wire_id), []).append(text)
+        await self.node.tasks.answer(task.local_id, text)
+        self.ledger.note(self._loop.time(), f"{mine.name} answers {task.wire_id}: {text}")
+
+    async def sweep(self) -> None:
+        """Forget all that may be forgotten; what is open or must be known again has to stay."""
+        set_by_s = self.wall.ahead_s
+        needed = self._needed()
+        self.ledger.swept.add(str(self.name))
+        await self.parts.retention(database=self.database, clock=self.clock, keep=Keep(count=0)).sweep()
+        if set_by_s != self.wall.ahead_s:
+            return  # what was needed before the clock was set may have been forgotten by right
+        for query, wire_id in needed:
+            if not self.database.read.row(f"{query} AND wire_id = ?", wire_id):
+                self.ledger.violation(f"swept: {self.name} has forgotten {wire_id}: {query}")
+
+    def _needed(self) -> list[tuple[str, str]]:
+        read = self.database.read
+        queries = {
+            "SELECT wire_id FROM tasks WHERE finished_at IS NULL": "SELECT wire_id FROM tasks WHERE 1",
+            "SELECT wire_id FROM outbox WHERE due_at IS NOT NULL": "SELECT wire_id FROM outbox WHERE 1",
+            "SELECT wire_id FROM inbox": "SELECT wire_id FROM inbox WHERE 1",
+        }
+        return [(again, wire_id) for query, again in queries.items() for (wire_id,) in read.rows(query)]
 
     def act(self, task: Task) -> None:
         """Let a run change the world."""

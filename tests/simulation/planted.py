@@ -7,18 +7,21 @@ from typing import Any, TypeVar
 
 import apsw
 
+from lanmesh.engine.cancel import Cancels
 from lanmesh.engine.delivery import Attempt, Deliveries
+from lanmesh.engine.retention import Retention
 from lanmesh.engine.runner import Runner, Settlement
 from lanmesh.errors import MeshError, StorageFailed
 from lanmesh.model.delivery import Delivery, DeliveryEvent
-from lanmesh.model.task import Outcome, Task, TaskState
-from lanmesh.store import outbox, tasks
+from lanmesh.model.record import withdrawn
+from lanmesh.model.task import Outcome, Task, TaskEvent, TaskState, canceled
+from lanmesh.store import outbox, retention, tasks
 from lanmesh.store.database import Change, Database, Transaction, _Request
 from tests.fakes import Parts
 from tests.simulation.network import Weather
 from tests.simulation.node import Settings
 from tests.simulation.power import Loss
-from tests.simulation.script import Crash, Delegate, Plan, Say, Step, Storm
+from tests.simulation.script import Cancel, Crash, Delegate, Plan, Say, Step, Storm, Sweep
 from tests.simulation.work import Kind, Work
 
 T = TypeVar("T")
@@ -132,6 +135,24 @@ class DeletesFirst(Deliveries):
         return Attempt.ANSWERED
 
 
+class EndsAtOnce(Cancels):
+    """Says that a task is canceled before its doer has."""
+
+    def _recall(self, tx: Transaction, task: Task, who: str) -> Task:
+        super()._recall(tx, task, who)
+        ended = withdrawn(tasks.get(tx, task.local_id), canceled(who), self._clock.now())
+        tasks.save(tx, ended, TaskEvent.CANCEL, self._clock.now(), who)
+        return ended
+
+
+class ForgetsIds(Retention):
+    """Forgets which envelopes it has seen, as soon as they are dealt with."""
+
+    async def sweep(self) -> int:
+        await self._database.write(lambda tx: retention.forget_ids(tx, self._clock.now(), limit=1000))
+        return await super().sweep()
+
+
 def rough(seed: int) -> Plan:
     """Return a plan in which each of these parts soon fails: much is lost and doubled, and the power goes."""
     dice = random.Random(seed)  # noqa: S311  # nothing secret depends on it
@@ -145,6 +166,8 @@ def rough(seed: int) -> Plan:
             ),
             Say(at=2.0 * number + 1.0, node="a", peer="b", text=f"m{number}"),
         ]
+    steps += [Cancel(at=3.0 * number, node="a", which=dice.random()) for number in range(6)]
+    steps += [Sweep(at=5.0 * number + 1.0, node="b") for number in range(4)]
     for number in range(6):
         turns = dice.randrange(30)
         steps.append(Crash(at=4.0 * number + 2.0, node="b", loss=Loss.ALL, down_s=0.5, turns=turns))
@@ -159,4 +182,6 @@ PLANTED = {
     "no fencing": Parts(runner=Unfenced),
     "run again what is not repeatable": Parts(runner=RunsAgain),
     "delete before done": Parts(deliveries=DeletesFirst),
+    "cancel before it is known": Parts(cancels=EndsAtOnce),
+    "forget ids too early": Parts(retention=ForgetsIds),
 }

@@ -57,6 +57,41 @@ class Decide:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cancel:
+    """The owner of a node cancels one of the tasks that are open there, asked or to be done."""
+
+    at: float
+    node: str
+    which: float
+    """Its place among them, from 0 up to 1."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """The owner of a node answers the questions of all tasks that it asked for."""
+
+    at: float
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resend:
+    """The owner of a node sends again something that waits or was given up."""
+
+    at: float
+    node: str
+    which: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sweep:
+    """A node forgets all that it may."""
+
+    at: float
+    node: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Crash:
     """A node ends after some more turns of the loop, or in the middle of a write; it comes back."""
 
@@ -123,7 +158,9 @@ class EndHost:
     down_s: float
 
 
-Step = Say | Delegate | Post | Decide | Crash | Stop | Cut | Storm | Jump | Fill | EndHost
+ByOwner = Say | Delegate | Decide | Cancel | Answer | Resend | Sweep
+Trouble = Crash | Stop | Cut | Storm | Jump | Fill | EndHost
+Step = ByOwner | Post | Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +201,13 @@ class _Author:
         work: list[Callable[[], Step]] = [self.say, self.delegate, self.delegate, self.delegate, self.post]
         for _ in range(dice.randrange(2, 14)):
             steps.append(dice.choice(work)())
+        later: list[Callable[[], Step]] = [
+            make for make in (self.cancel, self.cancel, self.answer, self.resend, self.sweep)
+            if dice.random() < 0.4
+        ]  # fmt: skip
+        if later:
+            for _ in range(dice.randrange(1, 8)):
+                steps.append(dice.choice(later)())
         for _ in self.manual * dice.randrange(4):
             steps.append(Decide(at=self.at(), node=dice.choice(self.manual), approve=dice.random() < 0.7))
         trouble: list[Callable[[], Step]] = [
@@ -202,7 +246,7 @@ class _Author:
     def work(self, at: str, depth: int = 0) -> str:
         dice = self.dice
         self.tags += 1
-        kind = dice.choices(tuple(Kind), (8, 2, 3, 1, 1))[0]
+        kind = dice.choices(tuple(Kind), (8, 2, 3, 1, 1, 3, 1))[0]
         seconds = dice.choice((0.0, 0.1, 1.0, 10.0, 60.0))
         onward = None
         if depth < 3 and dice.random() < 0.25:
@@ -231,6 +275,18 @@ class _Author:
         node = self.dice.choice(self.names)
         work = self.work(node)
         return Post(at=self.at(), node=node, id=f"post-{self.tags}", work=work, timeout_s=600.0)
+
+    def cancel(self) -> Step:
+        return Cancel(at=self.at(), node=self.dice.choice(self.names), which=self.dice.random())
+
+    def answer(self) -> Step:
+        return Answer(at=self.at(), node=self.dice.choice(self.names))
+
+    def resend(self) -> Step:
+        return Resend(at=self.at(), node=self.dice.choice(self.names), which=self.dice.random())
+
+    def sweep(self) -> Step:
+        return Sweep(at=self.at(), node=self.dice.choice(self.names))
 
     def crash(self) -> Step:
         turns, operations = self.dice.choice(

@@ -22,6 +22,8 @@ _WORDS = {
     "no fencing": "ended",
     "run again what is not repeatable": "twice:",
     "delete before done": "delivered",
+    "cancel before it is known": "there it is",
+    "forget ids too early": "swept:",
 }
 """What of it is seen first."""
 

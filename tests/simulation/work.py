@@ -1,10 +1,10 @@
 """What simulated tasks ask for, and who does it: programs that die with their node, hosts that outlive it."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from enum import StrEnum, auto
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lanmesh.engine.ports import Interrupted, NotBegun, Progress
 from lanmesh.errors import IllegalTransition, MeshError
@@ -34,6 +34,10 @@ class Kind(StrEnum):
     """It cannot be begun at the first try."""
     LOSE = auto()
     """It is done, and how the first try ended cannot be known."""
+    ASK = auto()
+    """It is done once a question is answered."""
+    INSIST = auto()
+    """It is done, and nothing beside a node can be made to stop it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,9 @@ async def perform(task: Task, act: Callable[[Task], None], door: Door) -> Outcom
     work = Work.parse(task.description)
     if work.kind is Kind.UNBEGUN and task.attempt == 1:
         raise NotBegun("it could not be begun")
+    if work.kind is Kind.ASK and not task.dialogue:
+        await _ask(task, door)
+        return done("what becomes of it is up to the answer")
     await asyncio.sleep(work.seconds / 2)
     act(task)
     said = result_of(task)
@@ -85,7 +92,8 @@ async def perform(task: Task, act: Callable[[Task], None], door: Door) -> Outcom
 
 def result_of(task: Task) -> str:
     """Return the result of an attempt that delegates nothing."""
-    return f"{Work.parse(task.description).tag} done at attempt {task.attempt}"
+    told = f", told {task.dialogue[-1].answer}" if task.dialogue else ""
+    return f"{Work.parse(task.description).tag} done at attempt {task.attempt}{told}"
 
 
 async def _onward(task: Task, onward: tuple[str, str], door: Door) -> str:
@@ -109,11 +117,19 @@ async def _asked(node: "SimulatedNode", task: Task, peer: str, text: str) -> Tas
 
 
 async def _reply(task: Task, said: str, door: Door) -> None:
+    await _told(door, lambda node: node.node.tasks.reply(task.local_id, said))
+
+
+async def _ask(task: Task, door: Door) -> None:
+    await _told(door, lambda node: node.node.tasks.ask(task.local_id, f"how, at attempt {task.attempt}?"))
+
+
+async def _told(door: Door, tell: Callable[["SimulatedNode"], Coroutine[Any, Any, Task]]) -> None:
     for _ in range(_TRIES):
         node = door()
         if node is not None:
             try:
-                await node.within(node.node.tasks.reply(task.local_id, said))
+                await node.within(tell(node))
                 return
             except IllegalTransition:
                 return
@@ -239,11 +255,14 @@ class Guest:
             raise NotBegun("the host knows nothing of it")
         raise Interrupted("the host was restarted while the task was being done")
 
-    async def abort(self, task: Task) -> None:
+    async def abort(self, task: Task) -> str | None:
         turn = self._host.turn(task)
+        if turn is not None and not turn.done() and Work.parse(task.description).kind is Kind.INSIST:
+            return "it insists"
         if turn is not None:
             turn.cancel()
             await asyncio.wait({turn})
+        return None
 
 
 def _seen(turn: asyncio.Task[Outcome]) -> None:

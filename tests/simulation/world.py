@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from lanmesh.errors import MeshError, StorageFailed, TasksNotAccepted
+from lanmesh.model.task import TaskState
 from lanmesh.protocol import codec
 from lanmesh.store import tasks
 from lanmesh.store.database import Database
-from tests.fakes import Mesh, Parts, a_task
+from tests.fakes import SHARED_CALLER, Mesh, Parts, a_task
 from tests.simulation import invariants, script
 from tests.simulation.ledger import Ledger
 from tests.simulation.loop import Stuck, VirtualLoop
@@ -147,6 +148,14 @@ class World:
                 self._by_owner(node, self._delegate(node, step))
             case script.Decide():
                 self._by_owner(node, self._decide(node, approve=step.approve))
+            case script.Cancel():
+                self._by_owner(node, self._cancel(node, step.which))
+            case script.Answer():
+                self._by_owner(node, self._answer(node))
+            case script.Resend():
+                self._by_owner(node, self._resend(node, step.which))
+            case script.Sweep():
+                self._by_owner(node, node.sweep())
             case script.Post():
                 self._later(self._post(step), str(step))
             case script.Crash():
@@ -216,6 +225,24 @@ class World:
         if waiting:
             decide = node.node.tasks.approve if approve else node.node.tasks.deny
             await decide(waiting[-1].local_id)
+
+    async def _cancel(self, node: SimulatedNode, which: float) -> None:
+        open_ones = [task for task in tasks.page(node.database.read, 1000) if not task.final or task.assumed]
+        if open_ones:
+            await node.node.tasks.cancel(open_ones[int(which * len(open_ones))].local_id)
+
+    async def _answer(self, node: SimulatedNode) -> None:
+        for task in tasks.page(node.database.read, 1000, TaskState.INPUT_REQUIRED):
+            if task.question is not None and task.asked:
+                await node.reply(task)
+            elif task.question is not None and task.peer not in self.nodes:
+                # As the program that asked for it does.
+                await node.node.arrivals.answer_named(SHARED_CALLER, task.wire_id, "answer of a program")
+
+    async def _resend(self, node: SimulatedNode, which: float) -> None:
+        waiting = node.node.mail.outbox(1000)
+        if waiting:
+            await node.node.mail.resend(waiting[int(which * len(waiting))].envelope.id)
 
     async def _post(self, step: script.Post) -> None:
         """Do as PROTOCOL.md says a client should."""
@@ -290,6 +317,7 @@ class World:
         while self._loop.time() < until:
             for node in self.nodes.values():
                 self._by_owner(node, self._decide(node, approve=True))
+                self._by_owner(node, self._answer(node))
             await asyncio.sleep(_LOOK_S)
             if not self._busy and not any(invariants.restless(self)):
                 return
