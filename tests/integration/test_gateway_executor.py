@@ -359,9 +359,11 @@ async def test_a_gateway_that_goes_away_is_waited_for_to_abort(tmp_path: Path) -
 
 async def test_an_older_gateway_cannot_end_a_turn_and_that_is_said(tmp_path: Path) -> None:
     async with an_agent(tmp_path, OLDER) as (gateway, executor):
+        gateway.lay("chat.abort", {"aborted": False})
         gateway.lay("agent.wait", {"status": "timeout"})
 
         assert await aborted(gateway, executor) == "this version of OpenClaw cannot end a turn"
+        assert len(gateway.asked("agent.wait")) == 1, "there was nothing to wait for"
         assert gateway.calls[0] == ("chat.abort", {"sessionKey": SESSION, "runId": f"{ID}.1"})
 
 

@@ -124,15 +124,20 @@ class GatewayExecutor:
             return why
 
     async def _aborted(self, task: Task) -> str | None:
-        session, run_id = self._session(task), _run_id(task)
+        session, run_id, looks = self._session(task), _run_id(task), _LOOKS
         if self._gateway.has("sessions.abort"):
             await self._gateway.call("sessions.abort", {"key": session, "runId": run_id})
         else:
-            await self._gateway.call("chat.abort", {"sessionKey": session, "runId": run_id})
-        for _ in range(_LOOKS):
-            if await self._is_over(task):
-                return None
+            told = await self._gateway.call("chat.abort", {"sessionKey": session, "runId": run_id})
+            looks = _LOOKS if told.get("aborted", True) else 1  # it says at once that it cannot
+        while not await self._is_over(task):
+            looks -= 1
+            if not looks:
+                return self._goes_on()
             await self._clock.sleep(_LOOK_S)
+        return None
+
+    def _goes_on(self) -> str:
         if self._gateway.has("sessions.abort"):
             return "the gateway was told to end the turn, and it goes on"
         return "this version of OpenClaw cannot end a turn"

@@ -107,14 +107,22 @@ async def gateways(
         yield pair
 
 
-@pytest.fixture
-def alpha(gateways: tuple[GatewayProcess, GatewayProcess]) -> GatewayProcess:
-    return gateways[0]
+@pytest_asyncio.fixture(loop_scope="session")
+async def alpha(gateways: tuple[GatewayProcess, GatewayProcess]) -> GatewayProcess:
+    return await _standing(gateways[0])
 
 
-@pytest.fixture
-def beta(gateways: tuple[GatewayProcess, GatewayProcess]) -> GatewayProcess:
-    return gateways[1]
+@pytest_asyncio.fixture(loop_scope="session")
+async def beta(gateways: tuple[GatewayProcess, GatewayProcess]) -> GatewayProcess:
+    return await _standing(gateways[1])
+
+
+async def _standing(gateway: GatewayProcess) -> GatewayProcess:
+    """Return a gateway that runs, though a test that failed may have left it dead."""
+    if not gateway.running:
+        await gateway.start()
+        await gateway.node_ready()
+    return gateway
 
 
 @pytest.fixture

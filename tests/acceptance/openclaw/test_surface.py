@@ -16,9 +16,9 @@ REPLY = "lan_task_reply"
 
 
 @pytest.fixture(params=["alpha", "beta"])
-def either(request: pytest.FixtureRequest, gateways: tuple[GatewayProcess, GatewayProcess]) -> GatewayProcess:
+def either(request: pytest.FixtureRequest, alpha: GatewayProcess, beta: GatewayProcess) -> GatewayProcess:
     """Alpha has the tool profile that OpenClaw's onboarding sets, beta has none."""
-    return dict(zip(["alpha", "beta"], gateways, strict=True))[request.param]
+    return {"alpha": alpha, "beta": beta}[request.param]
 
 
 async def test_no_tool_is_hidden_by_the_default_tool_profile(
