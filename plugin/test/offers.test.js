@@ -160,7 +160,7 @@ test("no setting makes the wait longer than 480 s", async (t) => {
   for (const toolWaitSeconds of [undefined, 9_999, "20", -1, "soon"]) {
     const { call } = await world(t, ({ url, json }) => {
       if (url.endsWith("delegate")) return open("given");
-      asked.push(Math.ceil(json.args.waitSeconds));
+      asked.push(Math.ceil(json.args.waitSeconds / 20) * 20); // a slow machine has used up some of it already
       return [200, { text: "7", task: "t1", open: false }];
     }, { toolWaitSeconds });
     await call("lan_delegate", delegation);

@@ -86,10 +86,9 @@ test("a wrong config is not tried again at once", async (t) => {
   const python = fakePython(at, `echo "acceptMode: 'maybe' is not a mode" >&2; exit 78`);
   const api = await service({ python: python.script });
   await api.service.start();
-  assert.match(await until(async () => (await api.commands["lan-status"].handler({})).text), /exit status 78|starting/);
+  await until(async () => /acceptMode: 'maybe' is not a mode/.test((await api.commands["lan-status"].handler({})).text));
   await pause(1_500);
   assert.equal(python.starts().length, 1);
-  assert.match((await api.commands["lan-status"].handler({})).text, /acceptMode: 'maybe' is not a mode/);
 });
 
 /** The plugin as it lies in a clone at `folder`, loaded through a link, or as a copy elsewhere, as OpenClaw 2026.9 does it. */

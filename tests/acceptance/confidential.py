@@ -8,8 +8,8 @@ from pathlib import Path
 KEPT_IN = frozenset({".env", ".env.new", "operator.token", "openclaw.json"})
 """Files that are there to hold secrets, for their owner alone."""
 
-KEYS_IN = (".pem", ".key")
-"""How the names of files end that hold a private key."""
+KEYS_IN = (".pem", ".key", "openclaw.sqlite", "openclaw.sqlite-wal")
+"""How the names of files end that hold a private key: a node's, or a gateway's own."""
 
 TOKENS_IN = "mesh.db"
 """How the names of files begin that hold what a node presents to those it is paired with."""

@@ -45,7 +45,8 @@ async def started_pair(
             port=ports[name],
             plugin={
                 "profile": {"id": name, "name": f"{name} of the pair", "capabilities": ["coding"]},
-                "node": {"port": ports[name] + MESH_PORT},  # the same after a restart, though both are here
+                # The same port after a restart, though both are on one machine; and nobody looks for others.
+                "node": {"port": ports[name] + MESH_PORT, "discovery": False},
                 "acceptMode": "auto",
                 **plugin.get(name, {}),
             },
