@@ -159,6 +159,7 @@ need_folder() {
     if ! { mkdir -p "$place" && [ -w "$place" ] && [ -w "$state" ]; }; then
         fail "$place cannot be written to. Nothing was changed." "无法写入 $place。未作任何改动。"
     fi
+    chmod 700 "$place" # it holds the key of the node, which does not start where others may read it
     hold
 }
 

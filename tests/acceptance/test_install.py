@@ -240,10 +240,12 @@ def test_home_with_a_commented_config_and_a_dotenv(machine: Machine, first: str)
     shutil.rmtree(machine.mesh)
     before = machine.files()
     shutil.copytree(machine.spare, machine.mesh, symlinks=True, copy_function=os.link)
+    machine.mesh.chmod(0o755)  # as somebody may have left it
 
     machine.install()
     after = machine.files()
 
+    assert stat.S_IMODE(machine.mesh.stat().st_mode) == 0o700
     changed = {name for name in before if after[name] != before[name]}
     assert changed == {".openclaw/openclaw.json", ".openclaw/.env"}
     assert machine.dotenv.read_bytes().endswith(b"\n" + DOTENV)

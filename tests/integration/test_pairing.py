@@ -1,6 +1,7 @@
 """Pairing between nodes with real databases: every way to break off, and what is left on both sides."""
 
 import asyncio
+import logging
 from contextlib import suppress
 
 import apsw
@@ -367,6 +368,76 @@ async def test_peers_with_tokens_by_hand_pair_without_a_code_and_the_tokens_coun
     with pytest.raises(NotAuthenticated):
         await b.node.identify("a@b")
     assert (await b.node.identify(a.roster.outbound(PeerId("b")), a.node_id)).peer == "a"
+
+
+async def test_whoever_has_stolen_the_tokens_of_a_paired_peer_does_not_get_new_ones(mesh: Mesh) -> None:
+    a, b = await two(mesh)
+    await dial(a, b)
+    a.strangers.said.clear()
+    a.strangers.between = mesh.describe("mallory")
+
+    with pytest.raises(PairingFailed, match="another key"):
+        await soon(a.node.pairing.renew("b"))
+
+    assert a.strangers.said == []
+    assert are_paired(a, b)
+
+
+async def test_two_nodes_that_share_the_tokens_of_one_peer_do_not_both_become_it(mesh: Mesh) -> None:
+    b, first = mesh.describe("b", peers=["a"]), mesh.describe("a", peers=["b"])
+    second = mesh.describe("c", peers=["b"])
+    second.name, second.tokens = first.name, first.tokens
+    for node in (b, first, second):
+        await node.start()
+        node.strangers.faults[WHOAMI] = Fault.LOSE_REQUEST
+    for node in (first, second):
+        await soon(node.node.pairing.renew("b"))
+    assert known(b) == [("a", PairingState.PENDING)] * 2
+
+    for node in (first, second):
+        node.strangers.faults.clear()
+    await mesh.clock.advance(20)
+
+    await until(lambda: known(b) == [("a", PairingState.PAIRED)])
+    assert [state for node in (first, second) for _, state in known(node)] == [PairingState.PAIRED]
+
+
+async def test_a_pairing_that_is_taken_back_while_its_first_call_comes_opens_nothing(mesh: Mesh) -> None:
+    a, b = await two(mesh)
+    a.strangers.faults[WHOAMI] = Fault.LOSE_REQUEST
+    pending = await dial(a, b)
+
+    unpaired, called = await soon(
+        asyncio.gather(
+            b.node.pairing.unpair("a"), b.node.identify(pending.token, a.node_id), return_exceptions=True
+        )
+    )
+
+    assert unpaired is None
+    assert isinstance(called, NotAuthenticated)
+    assert known(b) == []
+
+
+async def test_nothing_of_a_ceremony_that_is_secret_is_logged_or_said(
+    mesh: Mesh, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    a, b = await two(mesh)
+    code = b.node.pairing.invite().code
+    with pytest.raises(PairingFailed):
+        await soon(a.node.pairing.dial("AAAA-AAAA", "b.lan", DEFAULT_PORT))
+    assert "a wrong code was tried" in caplog.text
+
+    await soon(a.node.pairing.dial(code, "b.lan", DEFAULT_PORT))
+    tokens = [a.roster.outbound(PeerId("b")), b.roster.outbound(PeerId("a"))]
+    await soon(a.node.pairing.renew("b"))
+    tokens += [a.roster.outbound(PeerId("b")), b.roster.outbound(PeerId("a"))]
+
+    told = caplog.text + "".join(f"{record.__dict__}" for record in caplog.records)
+    told += "".join(body.decode() for _, body in (*a.strangers.said, *b.strangers.said))
+    for secret in (code, code.replace("-", ""), "AAAA-AAAA", *tokens):
+        assert secret
+        assert secret not in told
 
 
 async def test_paired_peers_get_new_tokens_and_the_old_ones_count_no_more(mesh: Mesh) -> None:

@@ -86,6 +86,9 @@ class Node:
         found = identify(token, certified, self._roster.inbound())
         if found.pending is not None:
             await self.pairing.complete(found.pending)
+            found = identify(
+                token, certified, self._roster.inbound()
+            )  # it may have been taken back meanwhile
         caller = found.caller
         return replace(caller, early_s=self.peers.allowance.early_s(caller))
 

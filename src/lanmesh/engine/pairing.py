@@ -173,6 +173,7 @@ class Pairings:
         Raises:
             PeerNotFound: There is no such peer.
             InvalidRequest: Not both sides have a token for the other here.
+            PairingFailed: It shows another key than the one that it is known by.
             MeshError: As `dial`.
         """
         peer = self._roster.get(PeerId(name))
@@ -185,6 +186,10 @@ class Pairings:
             )
         place = host or peer.host, port or (peer.port if peer.tls else DEFAULT_PORT)
         theirs = await self._strangers.meet(*place)
+        if peer.certificate not in {None, theirs}:
+            raise PairingFailed(
+                f"{peer.id} shows another key: if it was set up anew, unpair it, and use a code"
+            )
         return await self._pair(pairing.secret_of_tokens(*exchanged), "tokens", place, theirs, peer.id)
 
     async def unpair(self, name: str) -> None:
@@ -241,6 +246,9 @@ class Pairings:
             if window.session == said.session:
                 try:
                     agreement = window.prove(said, self._clock.now())
+                except PairingFailed:
+                    log.warning("a wrong code was tried", extra={"address": host})
+                    raise
                 finally:
                     self._events.publish([Change(Topic.PAIRING)])
                 await self._database.write(self._keeping(agreement, host, agreement.port or 0, name))

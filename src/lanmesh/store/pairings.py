@@ -37,9 +37,17 @@ def keep(tx: Transaction, pairing: Pairing) -> None:
 
 
 def complete(tx: Transaction, session: str) -> Pairing | None:
-    """Let a pending pairing count, in place of any other of that node; `None` if it does, or is gone."""
-    found = [each for each in pairings(tx) if (each.session, each.state) == (session, PairingState.PENDING)]
+    """Let a pending pairing count, in place of any other of that node.
+
+    `None` if it does already, is gone, or another node has got the name meanwhile.
+    """
+    known = pairings(tx)
+    found = [each for each in known if (each.session, each.state) == (session, PairingState.PENDING)]
     if not found:
+        return None
+    settled = [each for each in known if each.state is not PairingState.PENDING]
+    if any(each.peer == found[0].peer and each.node_id != found[0].node_id for each in settled):
+        drop(tx, session)
         return None
     tx.run("DELETE FROM pairings WHERE node_id = ? AND session <> ?", found[0].node_id, session)
     tx.run("UPDATE pairings SET state = ? WHERE session = ?", PairingState.PAIRED, session)
