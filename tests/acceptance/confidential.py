@@ -26,6 +26,7 @@ _KEY = re.compile(rb"MC4CAQAwBQYDK2VwBCIEI[A-Za-z0-9+/]{43}")
 _secrets: set[bytes] = set()
 _tokens: set[bytes] = set()
 _codes: set[bytes] = set()
+_keys: set[bytes] = set()
 _shown: set[bytes] = set()
 
 
@@ -52,6 +53,7 @@ def hand_out_key(file: Path) -> list[str]:
     pem = file.read_text()
     begin, end = "-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"
     der = base64.b64decode(pem[pem.index(begin) + len(begin) : pem.index(end)])
+    _keys.add(base64.b64encode(der))
     key = der[-32:]
     return [hand_out(key.hex()), hand_out(base64.urlsafe_b64encode(key).decode().rstrip("="))]
 
@@ -78,7 +80,7 @@ def _is_leak(name: str, content: bytes) -> bool:
     return (
         _holds(set(_WORD.findall(content)), secrets)
         or not {code.replace(b"-", b"") for code in _CODE.findall(content)}.isdisjoint(_codes)
-        or (not name.endswith(KEYS_IN) and _KEY.search(content) is not None)
+        or (not name.endswith(KEYS_IN) and not _keys.isdisjoint(_KEY.findall(content)))
     )
 
 
