@@ -13,7 +13,7 @@ from lanmesh.net.channel import AT_ONCE, BEAT_S, SILENT_S, Channel
 from lanmesh.net.inward import Reply
 from lanmesh.protocol import frames, problems
 from lanmesh.protocol.frames import ANSWER, ASK, HELLO, Frame
-from tests.fakes import FakeClock, FakeRandom, settle, soon
+from tests.fakes import FakeClock, FakeRandom, settle, soon, until
 
 QUESTION = ("POST", "/lan/message", b'{"text":"hello"}')
 
@@ -53,6 +53,7 @@ class End:
         self.reply = Reply(status=202, body=b'{"stored":true}')
         self.go_on = asyncio.Event()
         self.go_on.set()
+        self.seen = asyncio.Event()
         self.channel = Channel(
             self.wire,
             peer=PeerId(other),
@@ -89,7 +90,7 @@ async def a_link() -> AsyncIterator[tuple[End, End, FakeClock, list[asyncio.Task
                 b.channel.greet(Frame(kind=HELLO, boot="b-1", token="b@a")),
             )
         )
-        running = [group.create_task(end.channel.run()) for end in (a, b)]
+        running = [group.create_task(end.channel.run(end.seen)) for end in (a, b)]
         await settle()
         try:
             yield a, b, clock, running
@@ -279,3 +280,25 @@ def test_a_frame_is_what_it_was() -> None:
 
     assert frames.decode(frames.encode(asked)) == asked
     assert frames.encode(Frame(kind="beat")) == '{"kind":"beat"}'
+
+
+async def test_a_peer_that_is_seen_and_answers_keeps_its_link() -> None:
+    async with a_link() as (a, b, clock, _):
+        a.seen.set()
+        await until(lambda: ("GET", "/lan/health", b"", "a@b") in b.asked)
+        a.seen.set()  # a flood of sightings
+        await clock.advance(1)
+
+        assert len(b.asked) == 1
+        assert a.channel.open
+
+
+@pytest.mark.timeout(60)
+async def test_a_link_that_leads_nowhere_ends_when_its_peer_is_seen_elsewhere() -> None:
+    async with a_link() as (a, _, _, (ended, _)):
+        a.wire.holds = True
+        a.seen.set()
+
+        await asyncio.wait_for(ended, 30)
+
+        assert not a.channel.open

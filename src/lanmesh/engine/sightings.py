@@ -60,7 +60,8 @@ class Sightings:
         self._events.publish([Change(Topic.SIGHTING)])
         peer = self._peer_of(new.node_id)
         if peer is not None:
-            self._events.publish([Change(Topic.CONTACT, peer), Change(Topic.RETURN, peer)])
+            topics = (Topic.SIGHTING, Topic.CONTACT, Topic.RETURN)
+            self._events.publish(Change(topic, peer) for topic in topics)
 
     def places(self, node_id: NodeId) -> tuple[Place, ...]:
         """Return where a node may be dialled; nothing, if it was never seen."""

@@ -33,6 +33,9 @@ GREETING_S = 10.0
 SLOWEST_READER_S = 30.0
 """How long the other side may take nothing of what is sent."""
 
+DOUBT_S = 3.0
+"""How long a peer may take to say over its link that it is there, once it was seen, maybe elsewhere."""
+
 AT_ONCE = 64
 """Questions of the other side that are answered at one time; more are put off."""
 
@@ -130,18 +133,24 @@ class Channel:
         if self._token is None:
             self._token = theirs.token or ""
 
-    async def run(self) -> None:
-        """Ask and answer until one side ends it."""
+    async def run(self, seen: asyncio.Event) -> None:
+        """Ask and answer until one side ends it.
+
+        Args:
+            seen: Set whenever the peer was seen on the network: maybe the link leads nowhere by then.
+        """
         self._heard_at = self._clock.monotonic()
         async with asyncio.TaskGroup() as group:
             beating = group.create_task(self._beat())
             ending = group.create_task(self._over.wait())
             reading = group.create_task(self._read())
+            doubting = group.create_task(self._doubt(seen))
+            parts = (beating, ending, reading, doubting)
             try:
-                await asyncio.wait({beating, ending, reading}, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 self.open = False
-                for part in (beating, ending, reading):
+                for part in parts:
                     part.cancel()
                 for waiting in self._pending.values():
                     if not waiting.done():
@@ -262,6 +271,18 @@ class Channel:
                 await self._socket.send(frames.encode(frame))
         except (TimeoutError, OSError):
             self._over.set()
+
+    async def _doubt(self, seen: asyncio.Event) -> None:
+        """Return once the peer was seen on the network, and does not answer here."""
+        while True:
+            await seen.wait()
+            seen.clear()
+            try:
+                await self._exchange(self.peer, "GET", "/lan/health", None, DOUBT_S)
+            except AnswerLost:
+                log.info("link leads nowhere", extra={"peer": self.peer})
+                return
+            await self._clock.sleep(BEAT_S)  # anybody can make it be seen, as often as they like
 
     async def _beat(self) -> None:
         while True:

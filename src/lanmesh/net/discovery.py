@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 SERVICE = "_openclaw-lan._tcp.local."
 
-_LOOK_S = 5.0
+_LOOK_S = 2.0
 """Between two looks at this machine's addresses, and before mDNS that failed is begun anew."""
 
 _RESOLVE_S = 3.0

@@ -280,7 +280,8 @@ class Links:
         try:
             with suppress(MeshError):  # only what waits learns of it later
                 await self._met(channel.peer)
-            await channel.run()
+            with self._events.watch(Change(Topic.SIGHTING, channel.peer)) as seen:
+                await channel.run(seen)
         finally:
             channel.end()
             ours.remove(channel)
