@@ -3,8 +3,8 @@
 import asyncio
 import heapq
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from enum import StrEnum, auto
 from hashlib import sha256
@@ -19,15 +19,17 @@ from lanmesh.engine.approvals import Approvals
 from lanmesh.engine.arrivals import Arrivals
 from lanmesh.engine.callers import Caller, InboundToken, digest_of
 from lanmesh.engine.cancel import Cancels
+from lanmesh.engine.carriage import Carriage
 from lanmesh.engine.delivery import Deliveries
 from lanmesh.engine.envelopes import Envelopes
 from lanmesh.engine.events import Events
+from lanmesh.engine.files import Files, Standing
 from lanmesh.engine.mail import Mailroom
 from lanmesh.engine.node import Node
 from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.pairing import Pairings
 from lanmesh.engine.peers import Peers
-from lanmesh.engine.ports import Clock, Executor, Interrupted, Progress, Random
+from lanmesh.engine.ports import BytesFrom, Clock, Executor, Interrupted, Progress, Random
 from lanmesh.engine.pull import Pull
 from lanmesh.engine.questions import Questions
 from lanmesh.engine.retention import Retention
@@ -40,12 +42,14 @@ from lanmesh.errors import (
     AnswerLost,
     MeshError,
     NotAuthenticated,
+    OffsetDiffers,
     PeerUnreachable,
     StorageFailed,
     TaskNotFound,
 )
 from lanmesh.model.delivery import Delivery, DeliveryState
 from lanmesh.model.envelope import Cancel, Envelope, EnvelopeType, Message, TaskRequest
+from lanmesh.model.file import FileRef
 from lanmesh.model.ids import LocalId, NodeId, PeerId, WireId
 from lanmesh.model.peer import DEFAULT_PORT, Pairing, Peer, Place
 from lanmesh.model.profile import Hardware, Identity, MachineLoad, Offers
@@ -60,6 +64,7 @@ from lanmesh.model.task import (
     failed,
 )
 from lanmesh.protocol import certificates, codec, problems, profiles
+from lanmesh.shelf import Shelf
 from lanmesh.store.database import Change, Database
 
 T = TypeVar("T")
@@ -345,7 +350,7 @@ class MemoryLink:
     async def send(self, peer: PeerId, envelope: Envelope) -> TaskReport | None:
         self.sent.append((peer, envelope))
         body = codec.encode_envelope(envelope)
-        answer = await self._ask(peer, lambda node, caller: node.take(caller, body))
+        answer = await self.ask(peer, lambda node, caller: node.take(caller, body))
         return None if envelope.type is EnvelopeType.MESSAGE else codec.decode_report(answer)
 
     async def report(self, peer: PeerId, task: WireId, *, wait_s: float, version: int) -> TaskReport:
@@ -355,7 +360,7 @@ class MemoryLink:
             report = await node.node.arrivals.report(caller, task, wait_s=wait_s, version=version)
             return codec.encode_report(report)
 
-        return codec.decode_report(await self._ask(peer, question))
+        return codec.decode_report(await self.ask(peer, question))
 
     async def profile(self, peer: PeerId) -> bytes:
         self.questions.append(peer)
@@ -363,13 +368,13 @@ class MemoryLink:
         async def question(node: "NodeUnderTest", _caller: Caller) -> bytes:
             return profiles.encode(node.node.peers.own_profile())
 
-        return profiles.check(await self._ask(peer, question))
+        return profiles.check(await self.ask(peer, question))
 
     def sent_to(self, peer: str) -> list[Envelope]:
         """Return every attempt to send something to a peer."""
         return [envelope for recipient, envelope in self.sent if recipient == peer]
 
-    async def _ask(
+    async def ask(
         self, peer: PeerId, question: Callable[["NodeUnderTest", Caller], Awaitable[bytes]]
     ) -> bytes:
         self.under_way += 1
@@ -412,6 +417,72 @@ class MemoryLink:
         if fault is Fault.LOSE_ANSWER:
             raise AnswerLost(f"{peer} did not answer")
         return answer
+
+
+class NoShelf(Shelf):
+    """Holds nothing: for nodes that deal in no files, without a thread of its own."""
+
+    async def made(self, holder: str) -> list[tuple[Path, str]]:
+        return []
+
+
+class MemoryFiles:
+    """The way of files to other nodes of the same test. Implements the port `FileLink`."""
+
+    def __init__(self, link: MemoryLink) -> None:
+        self.cut_after: int | None = None
+        """After so many bytes the connection breaks, each time."""
+        self.moved: list[tuple[str, int, int]] = []
+        """Of each request: which way, from which offset, and how many bytes."""
+        self._link = link
+
+    async def give(self, peer: PeerId, ref: FileRef, offset: int, bytes_from: BytesFrom) -> None:
+        async def put(node: "NodeUnderTest", caller: Caller) -> bytes:
+            begin = offset
+            try:
+                standing = await self._put(node, caller, ref, begin, bytes_from)
+            except OffsetDiffers:
+                begin = node.node.files.standing(caller, ref.sha256).present
+                standing = await self._put(node, caller, ref, begin, bytes_from)
+            return str(standing.present).encode()
+
+        if int(await self._link.ask(peer, put)) != ref.size:
+            raise AnswerLost(f"{peer} does not have all of it")
+
+    async def _put(
+        self, node: "NodeUnderTest", caller: Caller, ref: FileRef, begin: int, bytes_from: BytesFrom
+    ) -> Standing:
+        chunks = self._cut("give", begin, bytes_from(begin))
+        return await node.node.files.take(caller, ref.sha256, begin, ref.size - begin, chunks)
+
+    @asynccontextmanager
+    async def fetch(
+        self, peer: PeerId, ref: FileRef, offset: int
+    ) -> AsyncGenerator[AsyncGenerator[bytes, None], None]:
+        opened: list[AsyncGenerator[bytes, None]] = []
+
+        async def get(node: "NodeUnderTest", caller: Caller) -> bytes:
+            opened.append(node.node.files.read(node.node.files.offered(caller, ref.sha256), offset, ref.size))
+            return b""
+
+        await self._link.ask(peer, get)
+        yield self._cut("fetch", offset, opened[0])
+
+    async def _cut(
+        self, way: str, begin: int, pieces: AsyncGenerator[bytes, None]
+    ) -> AsyncGenerator[bytes, None]:
+        moved = 0
+        try:
+            async with aclosing(pieces):
+                async for piece in pieces:
+                    if self.cut_after is not None and moved + len(piece) > self.cut_after:
+                        kept, moved = piece[: self.cut_after - moved], self.cut_after
+                        yield kept
+                        raise AnswerLost("the connection broke")
+                    moved += len(piece)
+                    yield piece
+        finally:
+            self.moved.append((way, begin, moved))
 
 
 class MemoryStrangers:
@@ -573,6 +644,8 @@ class NodeUnderTest:
         outbound = {peer: f"{name}@{peer}" for peer in self.peers}
         self.tokens = FakeTokens({f"shared@{name}": None, **inbound}, outbound)
         self.link = MemoryLink(self.tokens, mesh.nodes)
+        self.file_link = MemoryFiles(self.link)
+        self.shelf: Shelf = NoShelf(mesh.folder / f"{name}.blobs", mesh.folder / f"{name}.work")
         key = Ed25519PrivateKey.from_private_bytes(sha256(name.encode()).digest())
         self.certificate = certificates.make(key)
         self.node_id = certificates.read(self.certificate)
@@ -707,7 +780,9 @@ class NodeUnderTest:
             await writing
         self.database.release()
 
-    def _compose(self) -> tuple[Node, Runner, Deliveries, list[Pull | Approvals | Questions]]:
+    def _compose(
+        self,
+    ) -> tuple[Node, Runner, Deliveries, list[Pull | Approvals | Questions | Files | Carriage]]:
         self.roster = Roster(
             database=self.database,
             clock=self.clock,
@@ -773,10 +848,28 @@ class NodeUnderTest:
         mail = Mailroom(
             database=self.database, events=self.events, clock=self.clock, chance=self.chance, peers=peers
         )
+        files = Files(
+            database=self.database,
+            events=self.events,
+            clock=self.clock,
+            shelf=self.shelf,
+            allowance=peers.allowance,
+            outcomes=outcomes,
+        )
+        carriage = Carriage(
+            database=self.database,
+            events=self.events,
+            clock=self.clock,
+            chance=self.chance,
+            link=self.file_link,
+            shelf=self.shelf,
+            room=files,
+        )
         node = Node(
             tasks=tasks,
             arrivals=arrivals,
             mail=mail,
+            files=files,
             peers=peers,
             pairing=Pairings(
                 database=self.database,
@@ -802,6 +895,7 @@ class NodeUnderTest:
             outcomes=outcomes,
             boot=self.boot,
             concurrency=self.limits.concurrency,
+            files=files,
         )
         deliveries = self.parts.deliveries(
             database=self.database,
@@ -813,7 +907,7 @@ class NodeUnderTest:
         approvals = Approvals(
             database=self.database, events=self.events, clock=self.clock, outcomes=outcomes, me=self.name
         )
-        return node, runner, deliveries, [pull, approvals, questions]
+        return node, runner, deliveries, [pull, approvals, questions, files, carriage]
 
 
 class Mesh:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor as Pool
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any, TypeVar
 
 from lanmesh import __version__, config
@@ -19,9 +18,11 @@ from lanmesh.config import Config
 from lanmesh.engine.approvals import Approvals
 from lanmesh.engine.arrivals import Arrivals
 from lanmesh.engine.cancel import Cancels
+from lanmesh.engine.carriage import Carriage
 from lanmesh.engine.delivery import Deliveries
 from lanmesh.engine.envelopes import Envelopes
 from lanmesh.engine.events import Events
+from lanmesh.engine.files import Files
 from lanmesh.engine.mail import Mailroom
 from lanmesh.engine.node import Node
 from lanmesh.engine.outcomes import Outcomes
@@ -35,7 +36,7 @@ from lanmesh.engine.runner import Runner
 from lanmesh.engine.sightings import Sightings
 from lanmesh.engine.tasks import Tasks
 from lanmesh.engine.watching import Watching
-from lanmesh.errors import InvalidConfig
+from lanmesh.faces.blobs import Blobs
 from lanmesh.faces.commands import Commands
 from lanmesh.faces.description import Description
 from lanmesh.faces.http import Route, application, guarded
@@ -49,6 +50,7 @@ from lanmesh.model.ids import NodeId
 from lanmesh.model.peer import PairingState
 from lanmesh.net.calls import Calls
 from lanmesh.net.dialling import Ways
+from lanmesh.net.files import HttpFiles
 from lanmesh.net.head import names_of
 from lanmesh.net.identity import NodeIdentity
 from lanmesh.net.inward import App
@@ -57,9 +59,10 @@ from lanmesh.net.live import Links
 from lanmesh.net.server import Listener, bind
 from lanmesh.net.strangers import TlsStrangers
 from lanmesh.place import Place
+from lanmesh.shelf import Shelf
 from lanmesh.status import Status
 from lanmesh.store.database import Change, Database, Topic
-from lanmesh.tokens import EnvironmentTokens
+from lanmesh.tokens import EnvironmentTokens, operator_token
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +94,7 @@ class Composition:
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Be the node until `stop` is set."""
-        self._token = _operator_token(self._folder.operator_token)
+        self._token = operator_token(self._folder.operator_token)
         self._identity = NodeIdentity.kept_in(self._folder.identity)
         self._sockets = self._bound()  # before any task is begun, which a port in use would interrupt
         async with AsyncExitStack() as parts:
@@ -187,6 +190,19 @@ class Composition:
             version=__version__,
             limits=settings.limits,
         )
+        shelf = Shelf(self._folder.blobs, self._folder.work)
+        files = Files(
+            database=database,
+            events=self._events,
+            clock=clock,
+            shelf=shelf,
+            allowance=peers.allowance,
+            outcomes=outcomes,
+        )
+        carriage = Carriage(
+            database=database, events=self._events, clock=clock, chance=chance, link=HttpFiles(link),
+            shelf=shelf, room=files,
+        )  # fmt: skip
         watching = Watching(database=database, events=self._events, clock=clock)
         pull = Pull(database=database, events=self._events, clock=clock, chance=chance, link=link)
         node = Node(
@@ -212,6 +228,7 @@ class Composition:
                 limits=settings.limits,
             ),
             mail=Mailroom(database=database, events=self._events, clock=clock, chance=chance, peers=peers),
+            files=files,
             peers=peers,
             pairing=Pairings(
                 database=database,
@@ -237,13 +254,14 @@ class Composition:
             outcomes=outcomes,
             boot=self._boot,
             concurrency=settings.limits.concurrency,
+            files=files,
         )
         deliveries = Deliveries(database=database, events=self._events, clock=clock, chance=chance, link=link)
         approvals = Approvals(
             database=database, events=self._events, clock=clock, outcomes=outcomes, me=settings.identity.id
         )
         keep = Keep(age_s=settings.node.keep_days * 24 * 3600.0, count=settings.node.keep_count)
-        retention = Retention(database=database, clock=clock, keep=keep)
+        retention = Retention(database=database, clock=clock, keep=keep, files=files)
         await peers.configure(settings.accept_mode)
         await deliveries.recover()
         working = [
@@ -255,12 +273,16 @@ class Composition:
                 approvals.run(),
                 questions.run(),
                 retention.run(),
+                files.run(),
+                carriage.run(),
                 *beside.works(node),
             )
         ]
-        rest = Rest(node).routes()
-        answering = application(rest)
-        serving = self._listen(node, rest, links.beside(answering), group)
+        blobs = Blobs(node).routes()
+        rest = Rest(node, blobs).routes()
+        serving = self._listen(node, rest, links.beside(application(rest)), group)
+        # The bytes of files have connections of their own: a link carries what fits into a frame.
+        answering = application([route for route in rest if route not in blobs])
         found = (node.pairing.run(), links.run(answering), *self._seeking(node))
         working += [group.create_task(work) for work in found]
         self._announce(node)
@@ -347,15 +369,6 @@ class Composition:
 
     def _addresses(self) -> dict[str, tuple[str, int]]:
         return {name: listener.address for name, listener in self._listeners.items()}
-
-
-def _operator_token(path: Path) -> str:
-    if not path.exists():
-        write_private(path, secrets.token_urlsafe(32) + "\n")
-    token = path.read_text(encoding="utf-8").strip()
-    if not token:
-        raise InvalidConfig(f"{path} is empty: delete it, and the next start writes a new token")
-    return token
 
 
 async def _in_pool(pool: Pool, work: Callable[[], T]) -> T:

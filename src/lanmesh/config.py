@@ -15,7 +15,6 @@ from lanmesh.engine.admission import Limits
 from lanmesh.engine.retention import Keep
 from lanmesh.errors import InvalidConfig, InvalidRequest
 from lanmesh.model import ids
-from lanmesh.model.envelope import EnvelopeType
 from lanmesh.model.ids import PeerId
 from lanmesh.model.peer import DEFAULT_PORT, Peer
 from lanmesh.model.profile import Identity
@@ -77,8 +76,9 @@ class PeerKeys(_Keys, kw_only=True):
         AcceptMode | None, Meta(description="Its tasks: run them, ask you first, or refuse them; else as all")
     ] = None
     may: Annotated[
-        list[Literal["message", "task"]], Meta(description="What it may send; results are always taken")
-    ] = msgspec.field(default_factory=lambda: ["message", "task"])
+        list[Literal["message", "task", "file"]],
+        Meta(description="What it may send; results are always taken"),
+    ] = msgspec.field(default_factory=lambda: ["message", "task", "file"])
     token_env_var: Annotated[
         Variable | None, Meta(description="Variable with the token to present; else `LAN_PEER_<ID>_TOKEN`")
     ] = None
@@ -113,9 +113,7 @@ class NodeKeys(_Keys, kw_only=True):
     repeatable: Annotated[
         bool, Meta(description="Whether an interrupted run may be done again from its start")
     ] = False
-    concurrency: Annotated[int, Meta(ge=1, le=1000, description="Tasks run at the same time")] = (
-        Limits().concurrency
-    )
+    concurrency: Annotated[int, Meta(ge=1, le=1000, description="Tasks run at once")] = Limits().concurrency
     max_waiting: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Tasks that may wait; more are refused for the time being")
     ] = Limits().max_waiting
@@ -134,6 +132,7 @@ class NodeKeys(_Keys, kw_only=True):
     max_stored: Annotated[
         int, Meta(ge=1, le=1_000_000, description="Megabytes of one peer's tasks and messages that are kept")
     ] = Limits().stored_bytes // _MEGABYTE
+    max_files: Annotated[int, Meta(ge=0, le=10**9, description="Megabytes of one peer's files")] = 20_000
 
 
 class GatewayKeys(_Keys, kw_only=True):
@@ -288,6 +287,7 @@ def combine(sources: Sequence[Source], hostname: str) -> Config:
             open_tasks=keys.node.max_open,
             requests_per_minute=keys.node.max_requests,
             stored_bytes=keys.node.max_stored * _MEGABYTE,
+            file_bytes=keys.node.max_files * _MEGABYTE,
         ),
         settings=list(_settings(keys, identity, origin)),
         warnings=warnings,
@@ -297,7 +297,7 @@ def combine(sources: Sequence[Source], hostname: str) -> Config:
 def _peer(name: PeerId, entry: PeerKeys) -> Peer:
     # Port 18760 is one of a node, which speaks nothing else; a gateway's port speaks plain HTTP.
     tls = entry.port == DEFAULT_PORT if entry.tls is None else entry.tls
-    may = frozenset(EnvelopeType(kind) for kind in entry.may)
+    may = frozenset(entry.may)
     return Peer(id=name, host=entry.host, port=entry.port, tls=tls, accept_mode=entry.accept_mode, may=may)
 
 

@@ -153,6 +153,30 @@ class PeerNotFound(MeshError):
     code = "peer-not-found"
 
 
+class FileNotFound(MeshError):
+    """No such file is offered to this caller here, nor expected of it."""
+
+    code = "file-not-found"
+
+
+class FileDiffers(MeshError):
+    """What came is not the file that was announced: its size or its hash is another."""
+
+    code = "file-differs"
+
+
+class OffsetDiffers(MeshError):
+    """Another number of its bytes is here; `Upload-Offset` tells which: go on from there."""
+
+    code = "offset-differs"
+
+
+class RangeImpossible(MeshError):
+    """The file has no bytes in the range that was asked for; `Content-Range` tells its size."""
+
+    code = "range-impossible"
+
+
 class IdConflict(MeshError):
     """This id was used before with other content; use a new id."""
 
@@ -236,6 +260,12 @@ class DatabaseDamaged(StorageFailed):
 
     code = "database-damaged"
     retryable = False
+
+
+class NoRoom(StorageFailed):
+    """The node's disk has no room for it; what has come of it is kept, and it may go on later."""
+
+    code = "no-room"
 
 
 class TimedOut(MeshError):

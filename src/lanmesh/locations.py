@@ -101,6 +101,16 @@ class StateFolder:
         return self.path / "device.key"
 
     @property
+    def blobs(self) -> Path:
+        """The bytes of files, by their hash."""
+        return self.path / "blobs"
+
+    @property
+    def work(self) -> Path:
+        """The files that tasks and messages came with, and what tasks have made."""
+        return self.path / "work"
+
+    @property
     def log(self) -> Path:
         """What the node logs when it has no terminal."""
         return self.path / "node.log"

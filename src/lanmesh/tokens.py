@@ -2,6 +2,7 @@
 
 import logging
 import re
+import secrets
 import stat
 import time
 from collections import Counter
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from lanmesh.engine.callers import InboundToken, digest_of
 from lanmesh.errors import InvalidConfig
+from lanmesh.locations import write_private
 from lanmesh.model.ids import PeerId
 
 SHARED_TOKEN = "OPENCLAW_LAN_TOKEN"  # noqa: S105 - the name of a variable
@@ -218,3 +220,17 @@ def _derived(peer: PeerId, peers: Mapping[PeerId, PeerTokens]) -> tuple[str, ...
 
 def _listed(names: Iterable[str]) -> str:
     return " and ".join(sorted(names))
+
+
+def operator_token(path: Path) -> str:
+    """Return the secret that opens the operator port; one is made where there is none yet.
+
+    Raises:
+        InvalidConfig: The file is empty.
+    """
+    if not path.exists():
+        write_private(path, secrets.token_urlsafe(32) + "\n")
+    token = path.read_text(encoding="utf-8").strip()
+    if not token:
+        raise InvalidConfig(f"{path} is empty: delete it, and the next start writes a new token")
+    return token

@@ -15,6 +15,7 @@ from typer.main import get_command
 from lanmesh import config
 from lanmesh.cli.app import app
 from lanmesh.engine.node import Node
+from lanmesh.faces.blobs import Blobs
 from lanmesh.faces.commands import Commands
 from lanmesh.faces.description import Description
 from lanmesh.faces.http import Route
@@ -152,7 +153,7 @@ def layers() -> str:
 
 def mesh_routes() -> list[Route]:
     """Return the routes of the mesh port."""
-    return Rest(cast(Node, None)).routes()
+    return Rest(cast(Node, None), Blobs(cast(Node, None)).routes()).routes()
 
 
 def operator_routes() -> list[Route]:

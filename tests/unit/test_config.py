@@ -329,11 +329,12 @@ def test_every_setting_is_listed_with_its_source() -> None:
         ("node.maxOpen", 500, "default"),
         ("node.maxRequests", 6000, "default"),
         ("node.maxStored", 256, "default"),
+        ("node.maxFiles", 20_000, "default"),
         ("peers.a.host", "h", "config.toml"),
         ("peers.a.port", 18760, "default"),
         ("peers.a.tls", None, "default"),
         ("peers.a.acceptMode", None, "default"),
-        ("peers.a.may", ["message", "task"], "default"),
+        ("peers.a.may", ["message", "task", "file"], "default"),
         ("peers.a.tokenEnvVar", None, "default"),
         ("peers.a.inboundTokenEnvVar", None, "default"),
     ]
@@ -349,7 +350,7 @@ def test_a_peer_has_a_mode_and_permissions_of_its_own() -> None:
 
     a, b = config.peers.values()
     assert (a.accept_mode, a.may) == (AcceptMode.MANUAL, frozenset({EnvelopeType.MESSAGE}))
-    assert (b.accept_mode, b.may) == (None, frozenset({EnvelopeType.MESSAGE, EnvelopeType.TASK}))
+    assert (b.accept_mode, b.may) == (None, frozenset({EnvelopeType.MESSAGE, EnvelopeType.TASK, "file"}))
     limits = config.limits
     assert (limits.open_tasks, limits.requests_per_minute, limits.stored_bytes) == (7, 8, 9 * 1024 * 1024)
 

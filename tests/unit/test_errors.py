@@ -49,5 +49,6 @@ def test_what_cannot_change_by_itself_is_not_worth_a_retry() -> None:
         "node-unreachable",
         "gateway-unavailable",
         "storage-failed",
+        "no-room",
         "state-folder-busy",
     }

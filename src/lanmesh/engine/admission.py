@@ -32,6 +32,8 @@ class Limits:
     """Of one origin; a pause lets it make as many at once."""
     stored_bytes: int = 256 * 1024 * 1024
     """What one origin may have stored here."""
+    file_bytes: int = 20_000 * 1024 * 1024
+    """What one origin may have here of files."""
 
 
 def check_sender(caller: Caller, envelope: Envelope, me: PeerId, with_own_token: Container[str]) -> None:

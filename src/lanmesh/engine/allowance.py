@@ -8,8 +8,8 @@ from lanmesh.engine.ports import Clock
 from lanmesh.errors import NotAllowed, QuotaReached, TooBusy, TooFast
 from lanmesh.model.envelope import Envelope, EnvelopeType
 from lanmesh.model.ids import Origin, PeerId
-from lanmesh.model.peer import Peer
-from lanmesh.store import peers, tasks
+from lanmesh.model.peer import FILE, Peer
+from lanmesh.store import files, peers, tasks
 from lanmesh.store.database import Transaction
 
 _FREED_S = 600.0
@@ -52,11 +52,15 @@ class Allowance:
         peer = self._configured.get(PeerId(envelope.sender))
         if peer is not None and envelope.type not in peer.may:
             raise NotAllowed(f"{peer.id} may not send a {envelope.type} to this node; its owner decides that")
+        if peer is not None and envelope.files and FILE not in peer.may:
+            raise NotAllowed(f"{peer.id} may not send files to this node; its owner decides that")
         if peers.stored_bytes(tx, caller.origin) >= self._limits.stored_bytes:
             raise QuotaReached(
                 "as much of yours is stored here as may be: wait until some of it is removed",
                 retry_after_s=_FREED_S,
             )
+        if envelope.files:
+            self.check_files(tx, caller, sum(file.size for file in envelope.files))
         if envelope.type is EnvelopeType.TASK:
             open_now = tasks.count_open(tx, caller.origin)
             if open_now >= self._limits.open_tasks:
@@ -64,6 +68,20 @@ class Allowance:
                     f"{open_now} tasks of yours are open here: no more are taken for now",
                     retry_after_s=RETRY_AFTER_S,
                 )
+
+    def check_files(self, tx: Transaction, caller: Caller, more: int = 0) -> None:
+        """Check that a caller may have some more bytes of files here.
+
+        Raises:
+            QuotaReached: It may not.
+        """
+        there = files.bytes_of(tx, caller.origin)
+        if there + more > self._limits.file_bytes:
+            raise QuotaReached(
+                f"{there} bytes of your files are here, {more} more would come: "
+                f"at most {self._limits.file_bytes} are kept",
+                retry_after_s=_FREED_S,
+            )
 
 
 def check_pace(caller: Caller) -> None:

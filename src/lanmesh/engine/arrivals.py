@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 from lanmesh.engine import admission, reports
 from lanmesh.engine.admission import Limits
@@ -16,8 +17,9 @@ from lanmesh.errors import InvalidRequest, NotAllowed, TaskNotFound
 from lanmesh.model import ids
 from lanmesh.model.envelope import Answer, Cancel, CancelResult, Envelope, Question, TaskRequest
 from lanmesh.model.ids import SELF, SHARED, LocalId, WireId
-from lanmesh.model.task import Failure, Task, TaskError, TaskReport, TaskState, canceled
-from lanmesh.store import inbox, tasks
+from lanmesh.model.supply import short_of_files
+from lanmesh.model.task import Failure, Task, TaskError, TaskReport, TaskState, WaitingFor, canceled
+from lanmesh.store import files, inbox, tasks
 from lanmesh.store.database import Database, Transaction
 
 
@@ -84,8 +86,13 @@ class Arrivals:
             task, detail = self._admitted(tx, caller, envelope, task)
             tasks.insert(tx, task, detail)
             inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=local_id)
+            if not task.final:
+                files.announce(
+                    tx, request.files, origin=caller.origin, peer=envelope.sender, envelope=envelope.id,
+                    now=now, task=local_id,
+                )  # fmt: skip
             self._peers.note_contact(tx, envelope.sender)
-            return task.first_report()
+            return _first_report(tx, task)
 
         return await self._database.write(change)
 
@@ -212,7 +219,7 @@ class Arrivals:
         """
         check_pace(caller)
         task = _known(self._database.read, caller, identifier)
-        return (await self._watching.until(task, wait_s, version)).report()
+        return _report(self._database.read, await self._watching.until(task, wait_s, version))
 
     def events(self, caller: Caller, identifier: str, after: int) -> AsyncGenerator[News, None] | None:
         """Return what happens to a task that a caller sent; see `Watching.follow`.
@@ -234,6 +241,8 @@ class Arrivals:
         mode = self._peers.mode_for(tx, caller, envelope.sender)
         if admission.needs_approval(mode, tasks.waiting(tx), self._limits):
             return task.held(), "waits for approval"
+        if envelope.files:
+            return short_of_files(task), "waits for its files"
         return task, ""
 
 
@@ -273,9 +282,21 @@ def _check_doer(caller: Caller, reply_key: str | None, task: Task) -> None:
 
 def _first_answer(tx: Transaction, local_id: ids.LocalId, wire_id: ids.WireId) -> TaskReport:
     try:
-        return tasks.get(tx, local_id).first_report()
+        return _first_report(tx, tasks.get(tx, local_id))
     except TaskNotFound:  # it is over and forgotten, its id is not
         return TaskReport(task_id=wire_id, local_id=local_id, state=TaskState.SUBMITTED)
+
+
+def _first_report(tx: Transaction, task: Task) -> TaskReport:
+    report = task.first_report()
+    if report.state is TaskState.SUBMITTED and not task.needs_approval and files.given(tx, task.local_id):
+        return replace(report, waiting_for=WaitingFor.FILES)
+    return report
+
+
+def _report(tx: Transaction, task: Task) -> TaskReport:
+    """Return what is told of a task, with the files that it has come to."""
+    return replace(task.report(), files=files.made(tx, task.local_id)) if task.final else task.report()
 
 
 def _now(tx: Transaction, local_id: ids.LocalId, said: TaskReport) -> TaskReport:

@@ -1,6 +1,6 @@
 """the room of mail: messages to peers and from them, and all that is on its way to peers"""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from lanmesh.engine import admission, reports
 from lanmesh.engine.callers import Caller
@@ -11,8 +11,10 @@ from lanmesh.errors import InvalidRequest
 from lanmesh.model import ids
 from lanmesh.model.delivery import TRANSITIONS, TTL_S, Delivery, DeliveryState
 from lanmesh.model.envelope import Envelope, Mail, Message
-from lanmesh.model.ids import WireId
+from lanmesh.model.file import FileRef
+from lanmesh.model.ids import SELF, Origin, WireId
 from lanmesh.protocol import codec
+from lanmesh.store import files as named
 from lanmesh.store import inbox, outbox, tasks
 from lanmesh.store.database import Change, Database, Topic, Transaction
 
@@ -30,12 +32,15 @@ class Mailroom:
         self._chance = chance
         self._peers = peers
 
-    async def send(self, peer: str, text: str, *, wait_s: float = 0.0) -> Delivery:
+    async def send(
+        self, peer: str, text: str, *, files: Sequence[FileRef] = (), wait_s: float = 0.0
+    ) -> Delivery:
         """Say something to a peer; it is stored, and on its way, when this returns.
 
         Args:
             peer: The name of a configured peer.
             text: What to say.
+            files: What goes with it; each must be kept here (`Files.keep`).
             wait_s: How long to wait for the peer to have it, or to refuse it.
 
         Raises:
@@ -51,12 +56,19 @@ class Mailroom:
             sender=self._peers.me,
             recipient=target,
             timestamp_ms=codec.milliseconds(now) or 0,
-            payload=Message(text=text),
+            payload=Message(text=text, files=tuple(files)),
         )
         delivery = Delivery(
             envelope=envelope, peer=target, due_at=now, expires_at=now + TTL_S, created_at=now
         )
-        await self._database.write(lambda tx: outbox.queue(tx, delivery))
+
+        def change(tx: Transaction) -> None:
+            outbox.queue(tx, delivery)
+            named.announce(
+                tx, files, origin=SELF, peer=target, envelope=envelope.id, now=now, reader=Origin(target)
+            )
+
+        await self._database.write(change)
         return await self._settled(delivery, wait_s)
 
     async def receive(self, caller: Caller, envelope: Envelope, digest: bytes) -> WireId:
@@ -76,6 +88,10 @@ class Mailroom:
             if admission.already_seen(tx, caller, envelope, digest) is None:
                 self._peers.allowance.check(tx, caller, envelope)
                 inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now)
+                named.announce(
+                    tx, envelope.files, origin=caller.origin, peer=envelope.sender, envelope=envelope.id,
+                    now=now,
+                )  # fmt: skip
                 self._peers.note_contact(tx, envelope.sender)
 
         await self._database.write(change)

@@ -1,9 +1,10 @@
-"""the one door, as five rooms: node.tasks, node.arrivals, node.mail, node.peers, node.pairing"""
+"""the one door, as six rooms: node.tasks, node.arrivals, node.mail, node.files, node.peers, node.pairing"""
 
 from dataclasses import dataclass, replace
 
 from lanmesh.engine.arrivals import Arrivals
 from lanmesh.engine.callers import Caller, identify
+from lanmesh.engine.files import Files
 from lanmesh.engine.mail import Mailroom
 from lanmesh.engine.pairing import Pairings
 from lanmesh.engine.peers import Peers
@@ -37,6 +38,7 @@ class Node:
         tasks: Tasks,
         arrivals: Arrivals,
         mail: Mailroom,
+        files: Files,
         peers: Peers,
         pairing: Pairings,
         roster: Roster,
@@ -48,6 +50,7 @@ class Node:
         self.tasks = tasks
         self.arrivals = arrivals
         self.mail = mail
+        self.files = files
         self.peers = peers
         self.pairing = pairing
         self.version = version

@@ -6,11 +6,11 @@ from dataclasses import replace
 from lanmesh.engine.envelopes import Envelopes
 from lanmesh.engine.ports import Clock
 from lanmesh.model.envelope import CancelResult, Payload
-from lanmesh.model.ids import PeerId
+from lanmesh.model.ids import SELF, PeerId, WireId
 from lanmesh.model.peer import Peer
 from lanmesh.model.task import ENDINGS, Outcome, Task, TaskEvent, TaskMode, canceled
 from lanmesh.protocol.json import cut
-from lanmesh.store import outbox, tasks
+from lanmesh.store import files, outbox, tasks
 from lanmesh.store.database import Transaction
 
 _MAX_REASON_BYTES = 16_000
@@ -39,10 +39,15 @@ class Outcomes:
         ended = task.ended(_within_limits(outcome), now)
         detail = "" if outcome.error is None else outcome.error.detail
         tasks.save(tx, ended, ENDINGS[outcome.state], now, detail)
+        told = None
         if ended.mode is not TaskMode.FIRE_AND_FORGET:
-            self.tell(tx, ended, ended.report())
+            told = self.tell(tx, ended, replace(ended.report(), files=outcome.files))
         elif task.canceling is not None:
             self.tell(tx, ended, CancelResult(report=ended.report()))
+        files.announce(
+            tx, outcome.files, origin=SELF, peer=task.peer, envelope=told or "", now=now,
+            task=task.local_id, made=True, reader=task.origin,
+        )  # fmt: skip
         return ended
 
     def release(self, tx: Transaction, task: Task, why: str) -> Task:
@@ -60,10 +65,13 @@ class Outcomes:
         self.tell(tx, going, CancelResult(report=going.report()))
         return going
 
-    def tell(self, tx: Transaction, task: Task, payload: Payload) -> None:
-        """Tell a task's asker, if it is a configured peer."""
-        if task.peer in self._peers:
-            outbox.queue(tx, self._envelopes.about(task, payload))
+    def tell(self, tx: Transaction, task: Task, payload: Payload) -> WireId | None:
+        """Tell a task's asker, if it is a configured peer; return the id of the envelope."""
+        if task.peer not in self._peers:
+            return None
+        delivery = self._envelopes.about(task, payload)
+        outbox.queue(tx, delivery)
+        return delivery.envelope.id
 
 
 def _within_limits(outcome: Outcome) -> Outcome:

@@ -1,11 +1,14 @@
 """what the engine needs of the world: time, chance, executors, links, the machine, tokens"""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
 from typing import Protocol
 
 from lanmesh.engine.callers import InboundToken
 from lanmesh.model.envelope import Envelope
-from lanmesh.model.ids import NodeId, PeerId, WireId
+from lanmesh.model.file import FileRef
+from lanmesh.model.ids import NodeId, Origin, PeerId, WireId
 from lanmesh.model.peer import Pairing, Place
 from lanmesh.model.profile import Hardware, MachineLoad, Offers
 from lanmesh.model.task import Outcome, Task, TaskReport
@@ -120,6 +123,89 @@ class PeerLink(Protocol):
             PeerUnreachable: The peer does not answer; so too `AnswerLost`.
             MeshError: The peer refuses to show it.
         """
+
+
+class FileLink(Protocol):
+    """The way on which the bytes of files go between peers. Nothing is retried here."""
+
+    async def give(self, peer: PeerId, ref: FileRef, offset: int, bytes_from: "BytesFrom") -> None:
+        """Return once the peer has all of a file whose name it has in an envelope.
+
+        Args:
+            peer: Who is to have it.
+            ref: The file.
+            offset: Where the peer is thought to stand; it is asked, if that is wrong.
+            bytes_from: Yields the bytes from an offset on.
+
+        Raises:
+            PeerUnreachable: The peer does not take it now; so too `AnswerLost` and `TooBusy`.
+            MeshError: The peer refuses it for good.
+        """
+
+    def fetch(
+        self, peer: PeerId, ref: FileRef, offset: int
+    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+        """Give the bytes of a file that a peer has offered, from an offset on.
+
+        Raises:
+            PeerUnreachable: The peer does not answer; so too `AnswerLost`.
+            MeshError: The peer does not offer it.
+        """
+
+
+BytesFrom = Callable[[int], AsyncGenerator[bytes, None]]
+
+
+class Shelf(Protocol):
+    """Where the bytes of files lie on this machine, and where they are laid out to be used."""
+
+    def present(self, origin: Origin, sha256: str) -> int:
+        """Return how many bytes have come of a file that is not whole."""
+
+    def has(self, ref: FileRef) -> bool:
+        """Return whether all bytes of a file are here."""
+
+    async def take(self, origin: Origin, ref: FileRef, offset: int, chunks: AsyncIterator[bytes]) -> bool:
+        """Keep what comes of a file from where it stands; return whether it is whole then.
+
+        Raises:
+            FileDiffers: It is longer than announced, or its hash another.
+            NoRoom: The disk is full. What has come before is kept.
+            Exception: What `chunks` raises, with what came before it kept.
+        """
+
+    def read(self, sha256: str, begin: int, end: int) -> AsyncGenerator[bytes, None]:
+        """Yield the bytes of a whole file from one offset up to another."""
+
+    async def keep(self, path: Path, name: str) -> FileRef:
+        """Keep a copy of a file of this machine under a name, and return what is to be said of it.
+
+        Raises:
+            InvalidRequest: There is no such file, or it cannot be read.
+            NoRoom: The disk is full.
+        """
+
+    def below(self, path: Path) -> list[tuple[Path, str]]:
+        """Return a file, or all in a folder, each with its name."""
+
+    async def lay_out(self, ref: FileRef, holder: str, kind: str, parts: tuple[str, ...]) -> str:
+        """Copy a whole file into the folder of a task, and return its place.
+
+        Raises:
+            StorageFailed: The disk does not take it.
+        """
+
+    def at(self, place: str) -> Path:
+        """Return where something was laid out."""
+
+    def folder(self, holder: str, kind: str) -> Path:
+        """Return the folder in which a task's files of a kind lie."""
+
+    async def made(self, holder: str) -> list[tuple[Path, str]]:
+        """Return what a task's run has made, each with its name."""
+
+    async def sweep(self, known: Callable[[str], bool], needed: Callable[[str], bool]) -> None:
+        """Remove the bytes whose hash is not known any more, and the folders of what is not needed."""
 
 
 class Strangers(Protocol):

@@ -4,10 +4,10 @@ from lanmesh.errors import IllegalTransition
 from lanmesh.model.delivery import TRANSITIONS, DeliveryEvent
 from lanmesh.model.envelope import Answer, Cancel, EnvelopeType, Payload
 from lanmesh.model.history import PROGRESS
-from lanmesh.model.ids import short
+from lanmesh.model.ids import Origin, short
 from lanmesh.model.record import answered, presumed, recalled, reopened, reported, unrecalled
 from lanmesh.model.task import Outcome, Task, TaskEvent, TaskReport, TaskState
-from lanmesh.store import outbox, tasks
+from lanmesh.store import files, outbox, tasks
 from lanmesh.store.database import Transaction
 
 TO_THE_DOER = frozenset({EnvelopeType.TASK, EnvelopeType.ANSWER, EnvelopeType.CANCEL})
@@ -36,6 +36,11 @@ def record(tx: Transaction, task: Task, report: TaskReport, now: float, *, has_i
         return task
     if task.assumed:
         tasks.unread(tx, task.local_id)
+    if report.files and after.final:
+        files.announce(
+            tx, report.files, origin=Origin(task.peer), peer=task.peer, envelope="", now=now,
+            task=task.local_id, made=True,
+        )  # fmt: skip
     words = None if after.progress == task.progress else after.progress
     if words is None or not _same_but_words(task, after):
         tasks.save(tx, after, "report", now, _sentence(task.peer, after))

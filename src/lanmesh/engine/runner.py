@@ -4,14 +4,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from lanmesh.engine.events import Events, Stopped, heard, within
+from lanmesh.engine.files import Files
 from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.ports import Clock, Executor, Interrupted, NotBegun
 from lanmesh.engine.progress import Gatherer
 from lanmesh.engine.retry import MOST_TRIES, rest
-from lanmesh.errors import StorageFailed
+from lanmesh.errors import MeshError, StorageFailed
 from lanmesh.model.ids import LocalId, short
 from lanmesh.model.task import Failure, Outcome, Task, TaskEvent, TaskState, failed
 from lanmesh.store import tasks
@@ -39,8 +41,10 @@ class Runner:
         outcomes: Outcomes,
         boot: str,
         concurrency: int,
+        files: Files,
     ) -> None:
         """Hold claims in the name of one boot of this node."""
+        self._files = files
         self._database = database
         self._events = events
         self._clock = clock
@@ -160,7 +164,8 @@ class Runner:
             # A clock that was set back since then gives no run more time than it was given.
             left_s = min(began + task.timeout_s - self._clock.now(), task.timeout_s)
             try:
-                return self._finished(task, await within(self._clock, left_s, work, stop))
+                outcome = await within(self._clock, left_s, work, stop)
+                return self._finished(task, await self._with_files(task, outcome))
             except Stopped:
                 stop.clear()
                 why = await self._stopped(task)
@@ -181,6 +186,15 @@ class Runner:
                 log.exception("executor broke", extra={"task": short(task.local_id)})
                 detail = f"the executor broke: {type(fault).__name__}"
                 return self._finished(task, failed(Failure.INTERRUPTED, detail))
+
+    async def _with_files(self, task: Task, outcome: Outcome) -> Outcome:
+        """Return the outcome with the files that the run has made."""
+        if outcome.state is not TaskState.COMPLETED:
+            return outcome
+        try:
+            return replace(outcome, files=(*outcome.files, *await self._files.made(task)))
+        except MeshError as fault:
+            return failed(Failure.INCOMPLETE, f"what it has made cannot be kept: {fault.detail}")
 
     async def _stopped(self, task: Task) -> str | None:
         """End for real what may go on of a run that was let go of; return why it could not be ended."""

@@ -1,7 +1,7 @@
 """the room of tasks: delegate, watch, decide"""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -17,8 +17,10 @@ from lanmesh.errors import IllegalTransition, InvalidRequest, NotAllowed, TaskNo
 from lanmesh.model import ids
 from lanmesh.model.delivery import TTL_S, Delivery
 from lanmesh.model.envelope import Envelope, TaskRequest
+from lanmesh.model.file import FileRef
 from lanmesh.model.history import Event
-from lanmesh.model.ids import SELF, PeerId, WireId
+from lanmesh.model.ids import SELF, Origin, PeerId, WireId
+from lanmesh.model.supply import short_of_files
 from lanmesh.model.task import (
     DEFAULT_TIMEOUT_S,
     MAX_TIMEOUT_S,
@@ -31,8 +33,9 @@ from lanmesh.model.task import (
 )
 from lanmesh.protocol import codec
 from lanmesh.protocol.json import cut
+from lanmesh.store import files as named
 from lanmesh.store import outbox, questions, tasks
-from lanmesh.store.database import Database, Transaction
+from lanmesh.store.database import Database, Topic, Transaction
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +82,7 @@ class Tasks:
         timeout_s: float = DEFAULT_TIMEOUT_S,
         parent: str | None = None,
         session: str | None = None,
+        files: Sequence[FileRef] = (),
     ) -> Task:
         """Ask a peer to do something; the task is stored, and on its way, when this returns.
 
@@ -91,6 +95,7 @@ class Tasks:
             timeout_s: How long the run may take there, counted from its claim.
             parent: The local id of the task here whose run delegates.
             session: The agent's session that asks; `None` for a person or a program.
+            files: What it comes with; each must be kept here (`Files.keep`).
 
         Raises:
             PeerNotFound: There is no such peer.
@@ -108,7 +113,7 @@ class Tasks:
 
         def change(tx: Transaction) -> Task:
             known = None if session is None else tasks.like(tx, session, target, description)
-            if known is not None:
+            if known is not None and named.given(tx, known.local_id) == tuple(files):
                 return known
             before = None if parent is None else tasks.get(tx, ids.LocalId(parent))
             if before is not None and before.asked:
@@ -132,7 +137,11 @@ class Tasks:
                 created_at=now,
             )
             tasks.insert(tx, task)
-            outbox.queue(tx, _request(task, self._peers.me))
+            outbox.queue(tx, _request(task, self._peers.me, files))
+            named.announce(
+                tx, files, origin=SELF, peer=target, envelope=wire_id, now=now, task=task.local_id,
+                reader=Origin(target),
+            )  # fmt: skip
             return task
 
         return await self._database.write(change)
@@ -207,7 +216,16 @@ class Tasks:
         Raises:
             IllegalTransition: It does not wait for that.
         """
-        return await self._decide(name, lambda task: task.approved(), TaskEvent.APPROVE)
+
+        def change(tx: Transaction) -> Task:
+            task = tasks.named(tx, name).approved()
+            if named.missing(tx, task.local_id):
+                task = short_of_files(task)
+            tasks.save(tx, task, TaskEvent.APPROVE, self._clock.now())
+            tx.announce(Topic.FILES)
+            return task
+
+        return await self._database.write(change)
 
     async def deny(self, name: str) -> Task:
         """End a task that waits for its owner's word; its asker is told.
@@ -312,7 +330,7 @@ class Tasks:
         """Note that a session was shown that there is this outcome, or that this waits for approval."""
         await self._database.write(lambda tx: tasks.mark_told(tx, task, self._clock.now()))
 
-    async def reply(self, local_id: str, result: str) -> Task:
+    async def reply(self, local_id: str, result: str, files: Sequence[FileRef] = ()) -> Task:
         """Take the reply of the agent that does a task; it is the outcome.
 
         The first reply counts; the same again changes nothing.
@@ -333,7 +351,7 @@ class Tasks:
                 raise IllegalTransition(
                     f"task {ids.short(task.local_id)} is {task.state} already: this reply comes too late"
                 )
-            outcome = Outcome(state=TaskState.COMPLETED, result=text, truncated=truncated)
+            outcome = Outcome(state=TaskState.COMPLETED, result=text, truncated=truncated, files=tuple(files))
             return self._outcomes.end(tx, task, outcome)
 
         return await self._database.write(change)
@@ -342,22 +360,16 @@ class Tasks:
         """End all waits: each returns its task as it is."""
         self._watching.stop()
 
-    async def _decide(self, name: str, decide: Callable[[Task], Task], event: TaskEvent) -> Task:
-        def change(tx: Transaction) -> Task:
-            task = decide(tasks.named(tx, name))
-            tasks.save(tx, task, event, self._clock.now())
-            return task
 
-        return await self._database.write(change)
-
-
-def _request(task: Task, me: PeerId) -> Delivery:
+def _request(task: Task, me: PeerId, files: Sequence[FileRef]) -> Delivery:
     envelope = Envelope(
         id=task.wire_id,
         sender=me,
         recipient=task.peer,
         timestamp_ms=codec.milliseconds(task.created_at) or 0,
-        payload=TaskRequest(description=task.description, mode=task.mode, timeout_s=task.timeout_s),
+        payload=TaskRequest(
+            description=task.description, mode=task.mode, timeout_s=task.timeout_s, files=tuple(files)
+        ),
         reply_key=task.reply_key,
         root_id=task.chain.root_id,
         path=task.chain.path,

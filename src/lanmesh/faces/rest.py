@@ -1,6 +1,6 @@
 """the REST face, /lan/*"""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from starlette.requests import Request
@@ -26,7 +26,7 @@ from lanmesh.model.envelope import PROTOCOL_VERSION, Answer, Cancel, Envelope, E
 from lanmesh.model.history import PROGRESS, Event
 from lanmesh.model.task import FINAL, TaskState
 from lanmesh.protocol import codec, profiles, sse
-from lanmesh.protocol.codec import Happening, Health, ReportBody, Stored, Whoami
+from lanmesh.protocol.codec import Health, ReportBody, Stored, Whoami
 from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.openapi import Shape
 from lanmesh.protocol.pairing import Confirmation, Confirmed, Hello, Welcome
@@ -38,9 +38,10 @@ _NOTHING = {b"", b"{}"}
 class Rest:
     """What peers, and any program with a token, may ask of this node."""
 
-    def __init__(self, node: Node) -> None:
-        """Speak for a node."""
+    def __init__(self, node: Node, others: Sequence[Route] = ()) -> None:
+        """Speak for a node; the other routes are described with those of this face."""
         self._node = node
+        self._others = others
 
     def routes(self) -> list[Route]:
         """Return the table of routes; PROTOCOL.md describes each."""
@@ -57,6 +58,7 @@ class Rest:
             Route("GET", "/lan/task/{id}/events", self.events),
             Route("POST", "/lan/task/{id}/answer", self.answer),
             Route("POST", "/lan/task/{id}/cancel", self.cancel),
+            *self._others,
         ]
         title = "OpenClaw LAN Mesh: the mesh port"
         return [*routes, *Description("/lan/openapi.json", title, PROTOCOL_VERSION, routes).routes()]
@@ -203,7 +205,7 @@ class Rest:
 
 
 def _frame(event: Event) -> sse.Frame:
-    happening = Happening(
+    happening = sse.Happening(
         version=event.version,
         at=codec.milliseconds(event.at),
         state=TaskState(event.state),

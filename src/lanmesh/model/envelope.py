@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+from lanmesh.model.file import FileRef
 from lanmesh.model.ids import PeerId, WireId
 from lanmesh.model.task import DEFAULT_TIMEOUT_S, TaskMode, TaskReport
 
@@ -30,6 +31,7 @@ class Message:
     """Text for the people and agents of another node; it asks for nothing."""
 
     text: str
+    files: tuple[FileRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +44,8 @@ class TaskRequest:
     """The run's deadline, counted from its claim."""
     wait_s: float = 0.0
     """In mode `wait`: how long the answer to the request may be held back."""
+    files: tuple[FileRef, ...] = ()
+    """What it comes with; it begins once they are there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,6 +115,11 @@ class Envelope:
     root_id: WireId | None = None
     path: tuple[PeerId, ...] = ()
     hops: int = 0
+
+    @property
+    def files(self) -> tuple[FileRef, ...]:
+        """The files that it names."""
+        return self.payload.files if isinstance(self.payload, Message | TaskRequest | TaskReport) else ()
 
     @property
     def type(self) -> EnvelopeType:

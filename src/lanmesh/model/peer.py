@@ -26,6 +26,10 @@ class Wire(StrEnum):
     """Its key and this node's, as they were proven to each other."""
 
 
+FILE = "file"
+"""The permission to send files with what one may send."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Peer:
     """A node that this one may talk to: configured, or paired."""
@@ -35,8 +39,8 @@ class Peer:
     port: int = DEFAULT_PORT
     accept_mode: AcceptMode | None = None
     """What is done with its tasks; `None`: what is done with those of others."""
-    may: frozenset[EnvelopeType] = frozenset({EnvelopeType.MESSAGE, EnvelopeType.TASK})
-    """What it may begin. It may always tell of what this node asked of it."""
+    may: frozenset[str] = frozenset({EnvelopeType.MESSAGE, EnvelopeType.TASK, FILE})
+    """What it may begin, and whether with files. It may always tell of what this node asked of it."""
     tls: bool = False
     node_id: NodeId | None = None
     """The key that it has proven by pairing; `None` for one that is only configured."""

@@ -9,6 +9,7 @@ from lanmesh.model import dialogue
 from lanmesh.model.chain import Chain
 from lanmesh.model.claim import Claim
 from lanmesh.model.dialogue import Dialogue
+from lanmesh.model.file import FileRef
 from lanmesh.model.ids import SELF, LocalId, Origin, WireId, short
 
 DEFAULT_TIMEOUT_S = 600.0
@@ -45,12 +46,14 @@ class TaskEvent(StrEnum):
     ANSWER = "answer"
     STOP = "stop"
     GO_ON = "go-on"
+    SUPPLY = "supply"
     CANCEL = "cancel"
 
 
 TRANSITIONS: Mapping[TaskState, Mapping[TaskEvent, TaskState]] = {
     TaskState.SUBMITTED: {
         TaskEvent.APPROVE: TaskState.SUBMITTED,
+        TaskEvent.SUPPLY: TaskState.SUBMITTED,  # its files are here
         TaskEvent.CLAIM: TaskState.WORKING,
         TaskEvent.REJECT: TaskState.REJECTED,
         TaskEvent.CANCEL: TaskState.CANCELED,
@@ -108,6 +111,7 @@ class WaitingFor(StrEnum):
     """Whom a task waits for before it can go on."""
 
     APPROVAL = "approval"
+    FILES = "files"
 
 
 class Failure(StrEnum):
@@ -121,6 +125,7 @@ class Failure(StrEnum):
     EXPIRED = "expired"
     UNKNOWN = "unknown"
     CANCELED = "canceled"
+    INCOMPLETE = "incomplete"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,6 +147,7 @@ class Outcome:
     truncated: bool = False
     """Whether the result was longer than what is kept of it."""
     error: TaskError | None = None
+    files: tuple[FileRef, ...] = ()
 
 
 def failed(code: Failure, detail: str) -> Outcome:
@@ -183,6 +189,7 @@ class TaskReport:
     """What the attempt has asked, and nobody has answered yet."""
     started_at: float | None = None
     finished_at: float | None = None
+    files: tuple[FileRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,7 +269,8 @@ class Task:
     @property
     def decide_by(self) -> float | None:
         """Until when the owner of this node can decide about it; `None` if there is nothing to decide."""
-        return None if self.asked or self.waiting_for is None else self.created_at + APPROVAL_S
+        undecided = self.waiting_for is WaitingFor.APPROVAL and not self.asked
+        return self.created_at + APPROVAL_S if undecided else None
 
     @property
     def asked(self) -> bool:
@@ -282,12 +290,9 @@ class Task:
         Raises:
             IllegalTransition: The event cannot happen in this state.
         """
-        try:
-            state = TRANSITIONS[self.state][event]
-        except KeyError:
-            raise IllegalTransition(
-                f"cannot {event} task {short(self.local_id)}: it is {self.state}"
-            ) from None
+        state = TRANSITIONS[self.state].get(event)
+        if state is None:
+            raise IllegalTransition(f"cannot {event} task {short(self.local_id)}: it is {self.state}")
         goes_on = event in {TaskEvent.ADOPT, TaskEvent.STOP, TaskEvent.GO_ON}
         return replace(
             self, state=state, version=self.version + 1, progress=self.progress if goes_on else None
@@ -311,13 +316,10 @@ class Task:
         Raises:
             IllegalTransition: It does not wait for approval, or not for that of this node's owner.
         """
-        if self.asked:
-            raise IllegalTransition(
-                f"task {short(self.local_id)} was asked of {self.peer}: the owner there decides"
-            )
-        if self.waiting_for is not WaitingFor.APPROVAL:
-            why = f"it is {self.state}"
-            raise IllegalTransition(f"task {short(self.local_id)} does not wait for approval: {why}")
+        if self.asked or self.waiting_for is not WaitingFor.APPROVAL:
+            asked = f"was asked of {self.peer}: the owner there decides"
+            why = asked if self.asked else f"does not wait for approval: it is {self.state}"
+            raise IllegalTransition(f"task {short(self.local_id)} {why}")
         return replace(self.after(TaskEvent.APPROVE), waiting_for=None)
 
     def claimed(self, boot: str, now: float, *, repeatable: bool, host_boot: str | None = None) -> "Task":
@@ -341,9 +343,8 @@ class Task:
 
     def asking(self, question: str) -> "Task":
         """Return the task as it waits for an answer; its claim is given up, and that time does not count."""
-        after = self.after(TaskEvent.ASK)
         said = dialogue.asked(self.dialogue, self.attempt, question)
-        return replace(after, boot=None, host_boot=None, dialogue=said)
+        return replace(self.after(TaskEvent.ASK), boot=None, host_boot=None, dialogue=said)
 
     def answered(self, answer: str) -> "Task":
         """Return the task as it waits for the attempt that goes on with the answer."""

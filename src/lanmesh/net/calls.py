@@ -2,7 +2,10 @@
 
 import asyncio
 import ssl
-from types import TracebackType
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from types import MappingProxyType, TracebackType
+from typing import Any, NamedTuple
 
 import aiohttp
 
@@ -52,6 +55,18 @@ def another_key(where: str) -> PeerUnreachable:
     )
 
 
+class Request(NamedTuple):
+    """What is asked of another node."""
+
+    method: str
+    path: str
+    """With its query."""
+    body: Any = None
+    headers: Mapping[str, str] = MappingProxyType({})
+    expects: bool = False
+    """Whether the body is held back until the other side says that it will be read."""
+
+
 class Calls:
     """A pool of connections to other nodes."""
 
@@ -88,7 +103,7 @@ class Calls:
         body: bytes | None = None,
         answer_s: float = ANSWER_S,
     ) -> bytes:
-        """Return what whoever listens at an address answers.
+        """Return what whoever listens at an address answers; see `opened`.
 
         Args:
             method: Of HTTP.
@@ -99,6 +114,23 @@ class Calls:
             token: What to present.
             body: What to send.
             answer_s: How long to wait for the whole answer.
+        """
+        request = Request(method, path, body=body, headers={"Content-Type": "application/json"})
+        async with self.opened(request, address, who=who, tls=tls, token=token, answer_s=answer_s) as answer:
+            return await bounded(answer)
+
+    @asynccontextmanager
+    async def opened(
+        self,
+        request: Request,
+        address: tuple[str, int],
+        *,
+        who: str,
+        tls: ssl.SSLContext | None,
+        token: str | None,
+        answer_s: float | None,
+    ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
+        """Give the beginning of what whoever listens at an address answers; the rest is read from it.
 
         Raises:
             PeerUnreachable: What was asked has surely not been taken.
@@ -107,22 +139,25 @@ class Calls:
         """
         if self._session is None:
             raise PeerUnreachable("this node is stopping")
-        headers = {"Content-Type": "application/json"}
+        headers = dict(request.headers)
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         where = _where(who, address)
         try:
             async with self._session.request(
-                method,
-                _url("http" if tls is None else "https", address, path),
-                data=body,
+                request.method,
+                _url("http" if tls is None else "https", address, request.path),
+                data=request.body,
                 headers=headers,
                 timeout=aiohttp.ClientTimeout(total=answer_s, sock_connect=CONNECT_S),
                 allow_redirects=False,
+                expect100=request.expects,
                 ssl=True if tls is None else tls,
             ) as answer:
-                said = await _bounded(answer)
-                status, retry_after_s = answer.status, _seconds(answer.headers.get("Retry-After"))
+                if answer.status not in _GOOD:
+                    said = await bounded(answer)
+                    raise refusal(where, answer.status, said, _seconds(answer.headers.get("Retry-After")))
+                yield answer
         except aiohttp.ClientConnectorCertificateError as fault:
             raise another_key(where) from fault
         except aiohttp.ClientConnectorError as fault:
@@ -133,9 +168,6 @@ class Calls:
             raise PeerUnreachable(f"{where}: that is no address") from fault
         except (TimeoutError, aiohttp.ClientError, ConnectionError) as fault:
             raise AnswerLost(f"{where}: connected, but no answer: {_reason(fault)}") from fault
-        if status in _GOOD:
-            return said
-        raise refusal(where, status, said, retry_after_s)
 
     async def open(
         self,
@@ -188,7 +220,8 @@ def _url(scheme: str, address: tuple[str, int], path: str) -> str:
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}{path}"
 
 
-async def _bounded(answer: aiohttp.ClientResponse) -> bytes:
+async def bounded(answer: aiohttp.ClientResponse) -> bytes:
+    """Return what is answered, if it is no more than a node reads."""
     said = bytearray()
     async for chunk in answer.content.iter_any():
         said += chunk

@@ -1,8 +1,11 @@
 """send envelopes to peers, over a live link or by HTTP, and ask them questions"""
 
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
+
+import aiohttp
 
 from lanmesh.engine.pairing import NOT_PAIRED
 from lanmesh.engine.ports import Tokens
@@ -11,7 +14,7 @@ from lanmesh.model.envelope import Answer, Cancel, Envelope, EnvelopeType
 from lanmesh.model.ids import PeerId, WireId
 from lanmesh.model.peer import Peer
 from lanmesh.model.task import TaskReport
-from lanmesh.net.calls import ANSWER_S, Calls, hung_up, not_known
+from lanmesh.net.calls import ANSWER_S, Calls, Request, bounded, hung_up, not_known
 from lanmesh.net.channel import Channel
 from lanmesh.net.dialling import Ways, meet
 from lanmesh.net.identity import NodeIdentity
@@ -110,6 +113,15 @@ class HttpLink:
         live = self._live(name)
         if live is not None:
             return await live.ask(method, path, body, answer_s)
+        request = Request(method, path, body=body, headers={"Content-Type": "application/json"})
+        async with self.opened(name, request, answer_s) as answer:
+            return await bounded(answer)
+
+    @asynccontextmanager
+    async def opened(
+        self, name: PeerId, request: Request, answer_s: float | None
+    ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
+        """Give the beginning of what a peer answers by HTTP; see `Calls.opened`."""
         peer = self._peers.get(name)
         if peer is None:
             raise PeerUnreachable(f"{name} is no peer any more; add it again, or what waits for it expires")
@@ -123,13 +135,14 @@ class HttpLink:
             raise PeerUnreachable(f"{name} listens nowhere: what waits for it goes once it has dialled")
         tls = await self._tls(peer)
         try:
-            return await self._ways.ask(
-                peer,
-                tls,
-                lambda place: self._calls.ask(
-                    method, place, path, who=name, tls=tls, token=token, body=body, answer_s=answer_s
-                ),
-            )
+            async with AsyncExitStack() as stack:
+                yield await self._ways.ask(
+                    peer,
+                    tls,
+                    lambda place: stack.enter_async_context(
+                        self._calls.opened(request, place, who=name, tls=tls, token=token, answer_s=answer_s)
+                    ),
+                )
         except PeerUnreachable as fault:
             if peer.node_id is not None and not_known(fault):
                 raise _parted(name, NOT_PAIRED) from fault

@@ -31,6 +31,7 @@ from lanmesh.model.task import (
     TaskState,
     WaitingFor,
 )
+from lanmesh.protocol.files import FileBodies, files_named, naming
 from lanmesh.protocol.json import MAX_BODY_BYTES, convert, parse
 
 MAX_WAIT_S = 55.0
@@ -82,6 +83,7 @@ class EnvelopeBody(_Sparse, kw_only=True):
 
 class _Message(_Sparse, kw_only=True):
     text: Text
+    files: FileBodies = []
 
 
 class _TaskRequest(_Sparse, kw_only=True):
@@ -89,6 +91,7 @@ class _TaskRequest(_Sparse, kw_only=True):
     mode: TaskMode = TaskMode.CALLBACK
     timeout: Annotated[int, Meta(ge=1, le=_MAX_TIMEOUT_MS)] = _DEFAULT_TIMEOUT_MS
     wait_ms: Annotated[int, Meta(ge=0)] = _DEFAULT_WAIT_MS
+    files: FileBodies = []
 
 
 class _Error(_Sparse, kw_only=True):
@@ -114,6 +117,7 @@ class ReportBody(_Sparse, kw_only=True):
     question: str | None = None
     started_at: Annotated[int, Meta(ge=0, le=2**53)] | None = None
     finished_at: Annotated[int, Meta(ge=0, le=2**53)] | None = None
+    files: FileBodies = []
 
 
 class _Answer(_Sparse, kw_only=True):
@@ -130,17 +134,6 @@ class SaidToTask(Wire, kw_only=True):
 
 class _Cancel(_Sparse, kw_only=True):
     task_id: str
-
-
-class Happening(_Sparse, kw_only=True):
-    """One thing that happened to a task, as its stream of events tells it."""
-
-    version: int
-    """Of the task from then on; also the `id` of the event."""
-    at: int | None
-    state: TaskState
-    progress: str | None = None
-    """What its run has said; the state is as it was."""
 
 
 PAYLOADS: Mapping[str, type[Wire]] = {
@@ -272,7 +265,11 @@ def _payload(kind: str, raw: dict[str, Any]) -> Payload:
     said: Payload
     match kind:
         case EnvelopeType.MESSAGE:
-            said = Message(text=_not_blank(convert(raw, _Message, "payload").text, "payload.text"))
+            message = convert(raw, _Message, "payload")
+            said = Message(
+                text=_not_blank(message.text, "payload.text"),
+                files=files_named(message.files, "payload.files"),
+            )
         case EnvelopeType.TASK:
             task = convert(raw, _TaskRequest, "payload")
             said = TaskRequest(
@@ -280,6 +277,7 @@ def _payload(kind: str, raw: dict[str, Any]) -> Payload:
                 mode=task.mode,
                 timeout_s=task.timeout / 1000,
                 wait_s=min(task.wait_ms / 1000, MAX_WAIT_S) if task.mode is TaskMode.WAIT else 0.0,
+                files=files_named(task.files, "payload.files"),
             )
         case EnvelopeType.RESULT:
             said = _task_report(convert(raw, ReportBody, "payload"))
@@ -309,14 +307,15 @@ def _payload(kind: str, raw: dict[str, Any]) -> Payload:
 
 def _spelled(payload: Payload) -> _Sparse:
     match payload:
-        case Message(text=text):
-            return _Message(text=text)
+        case Message():
+            return _Message(text=payload.text, files=naming(payload.files))
         case TaskRequest():
             return _TaskRequest(
                 description=payload.description,
                 mode=payload.mode,
                 timeout=round(payload.timeout_s * 1000),
                 wait_ms=round(payload.wait_s * 1000) if payload.mode is TaskMode.WAIT else _DEFAULT_WAIT_MS,
+                files=naming(payload.files),
             )
         case TaskReport():
             return _report(payload)
@@ -359,6 +358,7 @@ def _report(report: TaskReport) -> ReportBody:
         question=report.question,
         started_at=milliseconds(report.started_at),
         finished_at=milliseconds(report.finished_at),
+        files=naming(report.files),
     )
 
 
@@ -380,6 +380,7 @@ def _task_report(wire: ReportBody) -> TaskReport:
         question=wire.question,
         started_at=None if wire.started_at is None else wire.started_at / 1000,
         finished_at=None if wire.finished_at is None else wire.finished_at / 1000,
+        files=files_named(wire.files),
     )
 
 

@@ -15,6 +15,7 @@ _COMPONENTS = "#/components/schemas/"
 
 _QUERY: Mapping[str, Mapping[str, Any]] = {
     "limit": {"type": "integer", "minimum": 1, "maximum": 1000},
+    "offset": {"type": "integer", "minimum": 0, "maximum": 999_999_999_999_999},
     "state": {"enum": [state.value for state in TaskState]},
     "unread": {"enum": ["0", "1"]},
     "version": {"type": "integer", "minimum": 0, "maximum": 999_999_999_999_999},

@@ -2,6 +2,10 @@
 
 from typing import NamedTuple
 
+import msgspec
+
+from lanmesh.model.task import TaskState
+
 KEEP_ALIVE = b":\n\n"
 """A comment: it says that the stream still goes on."""
 
@@ -10,6 +14,17 @@ MEDIA_TYPE = "text/event-stream"
 
 _DIGITS = 18
 """What fits into 64 bits."""
+
+
+class Happening(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
+    """One thing that happened to a task, as its stream of events tells it."""
+
+    version: int
+    """Of the task from then on; also the `id` of the event."""
+    at: int | None
+    state: TaskState
+    progress: str | None = None
+    """What its run has said; the state is as it was."""
 
 
 class Frame(NamedTuple):

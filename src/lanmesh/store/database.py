@@ -29,7 +29,6 @@ _DISK_S = 2.0
 _CHECKPOINT_PAGES = 1000
 """The WAL is copied back from 4 MB on, beside the writer (SQLite's own default is the same)."""
 
-
 _DAMAGED = (apsw.CorruptError, apsw.NotADBError)
 _OF_THE_DISK = (
     apsw.FullError,
@@ -51,6 +50,7 @@ class Topic(StrEnum):
     ENDED = "ended"
     APPROVAL = "approval"
     MAIL = "mail"
+    FILES = "files"
     OUTBOX = "outbox"
     UNDELIVERED = "undelivered"
     CONTACT = "contact"

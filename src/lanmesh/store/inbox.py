@@ -55,6 +55,17 @@ def seen(tx: Transaction, origin: Origin, wire_id: WireId, sender: str | None = 
     return Seen(digest=row[0], task=row[1])
 
 
+def number(tx: Transaction, origin: Origin, wire_id: WireId) -> int:
+    """Return the place in the inbox of an envelope that has come; 0 if none has."""
+    row = tx.row("SELECT seq FROM inbox WHERE origin = ? AND wire_id = ?", origin, wire_id)
+    return 0 if row is None else int(row[0])
+
+
+def has(tx: Transaction, number: str) -> bool:
+    """Return whether the text of a message is kept, by its place in the inbox."""
+    return tx.row("SELECT 1 FROM inbox WHERE seq = ? AND text IS NOT NULL", number) is not None
+
+
 def canceled(tx: Transaction, origin: Origin, task: WireId, sender: str | None = None) -> bool:
     """Return whether a cancel of a task has come, maybe before the task.
 

@@ -43,6 +43,7 @@ AWAITING = _SELECT + (
     "WHERE waiting_for = 'approval' AND origin <> 'self' AND (told_at IS NULL OR NOT ?) "
     "ORDER BY created_at, seq LIMIT ?"
 )
+SHORT_OF_FILES = _SELECT + "WHERE waiting_for = 'files' AND origin <> 'self' ORDER BY created_at"
 UNSETTLED = _SUMMARY + f"WHERE peer = ? AND {_IN_INDEX}ORDER BY seq LIMIT ? OFFSET ?"
 PEERS_ASKED = f"SELECT DISTINCT peer FROM tasks INDEXED BY tasks_unsettled WHERE {_IN_INDEX}"  # noqa: S608  # constants
 
@@ -237,6 +238,11 @@ def awaiting_approval(tx: Transaction, limit: int, *, untold: bool = False) -> l
     """Return the tasks that wait for their owner's word, the oldest first; or those not yet told of."""
     rows = tx.rows(AWAITING, untold, limit)
     return [_task(tx, row) for row in rows]
+
+
+def short_of_files(tx: Transaction) -> list[Task]:
+    """Return the tasks that wait for files, the oldest first."""
+    return [_task(tx, row) for row in tx.rows(SHORT_OF_FILES)]
 
 
 def approvals(tx: Transaction) -> int:

@@ -28,6 +28,7 @@ from tests.unit.samples import TASK
 S, E = TaskState, TaskEvent
 LEGAL = [
     (S.SUBMITTED, E.APPROVE, S.SUBMITTED),
+    (S.SUBMITTED, E.SUPPLY, S.SUBMITTED),
     (S.SUBMITTED, E.CLAIM, S.WORKING),
     (S.SUBMITTED, E.REJECT, S.REJECTED),
     (S.SUBMITTED, E.CANCEL, S.CANCELED),

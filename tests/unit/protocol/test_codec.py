@@ -124,7 +124,7 @@ def test_nobody_makes_a_chain_shorter_than_its_path(hops: int, counted: int) -> 
         {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"},
         {"budget": {"usd": 1.5}},
         {"Id": 1, "from_": 1, "protocol_version": 9, "": None},
-        {"payload": {**{"description": "x"}, "files": [{"sha256": "0"}], "wait_ms": "x"}},
+        {"payload": {**{"description": "x"}, "labels": [{"sha256": "0"}], "wait_ms": "x"}},
     ],
 )
 def test_fields_that_nobody_knows_are_ignored(extra: dict[str, Any]) -> None:

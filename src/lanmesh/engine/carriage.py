@@ -1,0 +1,169 @@
+"""carry the bytes of files to peers that have their names, and fetch those that are not brought"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
+
+from lanmesh.engine.events import Events, heard
+from lanmesh.engine.files import Files
+from lanmesh.engine.ports import Clock, FileLink, Random, Shelf
+from lanmesh.engine.retry import LONGEST_S, pause
+from lanmesh.errors import (
+    AnswerLost,
+    FileDiffers,
+    FileNotFound,
+    MeshError,
+    PeerUnreachable,
+    StorageFailed,
+    TooBusy,
+)
+from lanmesh.model.ids import PeerId
+from lanmesh.store import files
+from lanmesh.store.database import Change, Database, Topic
+from lanmesh.store.files import Named
+
+log = logging.getLogger(__name__)
+
+_FIRST_LOOK_S = 10.0
+"""How long whoever has named a file has time to begin to bring it, before it is fetched."""
+
+_MOST_TRIES = 3
+"""Of one file whose bytes the peer says are others: each time it is sent from its beginning."""
+
+Step = Callable[[PeerId, int], Awaitable[bool]]
+
+_NOT_NOW = (PeerUnreachable, AnswerLost, TooBusy, StorageFailed)
+
+
+class Carriage:
+    """One file at a time with each peer, in the order in which they were named."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        events: Events,
+        clock: Clock,
+        chance: Random,
+        link: FileLink,
+        shelf: Shelf,
+        room: Files,
+    ) -> None:
+        """Carry over a link."""
+        self._database = database
+        self._events = events
+        self._clock = clock
+        self._chance = chance
+        self._link = link
+        self._shelf = shelf
+        self._room = room
+        self._faults: dict[tuple[PeerId, str], int] = {}
+
+    async def run(self) -> None:
+        """Open a lane for every peer with which files are under way, until cancelled."""
+        lanes: set[PeerId] = set()
+        async with asyncio.TaskGroup() as group:
+            with self._events.watch(Change(Topic.FILES)) as changed:
+                while True:
+                    changed.clear()
+                    for peer in files.peers(self._database.read):
+                        if peer not in lanes:
+                            lanes.add(peer)
+                            group.create_task(self._lane(peer, self._send))
+                            group.create_task(self._lane(peer, self._fetch))
+                    await changed.wait()
+
+    async def _lane(self, peer: PeerId, step: Step) -> None:
+        failures = 0
+        with (
+            self._events.watch(Change(Topic.FILES), Change(Topic.OUTBOX, peer)) as changed,
+            self._events.watch(Change(Topic.CONTACT, peer)) as contact,
+        ):
+            while True:
+                changed.clear()
+                contact.clear()
+                try:
+                    if await step(peer, failures):
+                        failures = 0
+                    else:
+                        await changed.wait()
+                    continue
+                except _NOT_NOW as fault:
+                    why, retry_after_s = fault.detail, fault.retry_after_s or 0.0
+                except Exception as fault:  # a bug of ours must not hold up what else waits
+                    log.exception("carriage broke", extra={"peer": peer})
+                    why, retry_after_s = type(fault).__name__, 0.0
+                failures += 1
+                log.info("file put off", extra={"peer": peer, "why": why})
+                # Not at once, whoever is heard: the way that failed may be the one that is needed.
+                await self._clock.sleep(pause(1, self._chance.uniform()) + retry_after_s)
+                await heard(self._clock, contact, pause(failures, self._chance.uniform(), LONGEST_S))
+
+    async def _send(self, peer: PeerId, failures: int) -> bool:
+        """Bring a file to a peer, after failures another one; return whether there was one."""
+        waiting = files.to_send(self._database.read, peer)
+        if not waiting:
+            return False
+        named = waiting[failures % len(waiting)]
+        key, error = (peer, named.ref.sha256), None
+        if not self._shelf.has(named.ref):
+            error = "its bytes are not on this machine any more"
+        else:
+            try:
+                offset = self._room.sent.get(key, 0)
+                await self._link.give(peer, named.ref, offset, lambda begin: self._counted(named, begin))
+            except _NOT_NOW:
+                raise
+            except MeshError as fault:
+                faults = self._faults[key] = self._faults.get(key, 0) + 1
+                if isinstance(fault, FileDiffers) and faults < _MOST_TRIES:
+                    self._room.sent[key] = 0
+                    raise AnswerLost(f"{peer} says that {fault.detail}") from fault
+                error = f"{peer} does not take it: {fault.detail}"
+        await self._settle(named, error)
+        self._room.sent.pop(key, None)
+        self._faults.pop(key, None)
+        return True
+
+    async def _counted(self, named: Named, begin: int) -> AsyncGenerator[bytes, None]:
+        key = named.peer, named.ref.sha256
+        self._room.sent[key] = begin
+        async with aclosing(self._shelf.read(named.ref.sha256, begin, named.ref.size)) as pieces:
+            async for piece in pieces:
+                yield piece
+                self._room.sent[key] += len(piece)
+
+    async def _fetch(self, peer: PeerId, failures: int) -> bool:
+        """Fetch a file that a peer has named and does not bring; return whether there was one."""
+        waiting = files.to_fetch(self._database.read, peer)
+        if not waiting:
+            return False
+        named = waiting[failures % len(waiting)]
+        present = self._shelf.present(named.origin, named.ref.sha256)
+        await self._clock.sleep(_FIRST_LOOK_S)
+        if self._room.comes(named) or present != self._shelf.present(named.origin, named.ref.sha256):
+            return True  # it is brought
+        if named.number not in {other.number for other in files.to_fetch(self._database.read, peer)}:
+            return True
+        try:
+            async with self._link.fetch(peer, named.ref, present) as chunks:
+                await self._room.receive(named.origin, named.ref.sha256, chunks)
+        except _NOT_NOW:
+            raise
+        except (FileDiffers, FileNotFound) as fault:  # it may be brought later, and is given up in time
+            raise AnswerLost(f"{peer}: {fault.detail}") from fault
+        except MeshError as fault:
+            await self._settle(named, f"{peer} does not give it: {fault.detail}")
+        return True
+
+    async def _settle(self, named: Named, error: str | None) -> None:
+        now = self._clock.now()
+        await self._database.insist(
+            lambda tx: files.settle(tx, named.number, now, error=error), self._clock.sleep
+        )
+        about = {"peer": named.peer, "sha256": named.ref.sha256[:12], "bytes": named.ref.size}
+        if error is None:
+            log.info("file delivered", extra=about)
+        else:
+            log.warning("file given up", extra={**about, "why": error})

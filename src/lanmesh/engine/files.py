@@ -1,0 +1,353 @@
+"""the room of files: kept to be sent, taken from peers, offered to them, laid out for whoever needs them"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lanmesh.engine.allowance import Allowance, check_pace
+from lanmesh.engine.callers import Caller
+from lanmesh.engine.events import Events, heard
+from lanmesh.engine.outcomes import Outcomes
+from lanmesh.engine.ports import Clock, Shelf
+from lanmesh.errors import (
+    FileDiffers,
+    FileNotFound,
+    InvalidRequest,
+    MeshError,
+    NotAllowed,
+    OffsetDiffers,
+    StorageFailed,
+    TooBusy,
+)
+from lanmesh.model import ids
+from lanmesh.model.file import FILES_S, MAX_FILES, FileRef, FileState, places
+from lanmesh.model.ids import SELF, LocalId, Origin, PeerId, WireId
+from lanmesh.model.supply import supplied
+from lanmesh.model.task import Failure, Task, TaskEvent, rejected
+from lanmesh.store import files, inbox, tasks
+from lanmesh.store.database import Change, Database, Topic, Transaction
+from lanmesh.store.files import Named
+
+log = logging.getLogger(__name__)
+
+_MOST_FAULTS = 2
+"""Times that what came may differ from its hash: once may be this node's own power loss."""
+
+_BUSY_S = 2.0
+_LOOK_S = 600.0
+_DISK_S = 5.0
+_STEP = 50
+_UNNAMED_S = 24 * 3600.0
+"""How long the bytes of a file are kept that nothing names (any more)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How far a file that a caller has announced has come."""
+
+    size: int
+    present: int
+    whole: bool
+    """Whether all of it is here, and was found to fit its hash."""
+
+
+class Files:
+    """Keeps the bytes of files, for those alone whose envelopes name them.
+
+    Whoever names a file brings it, as it could send the envelope; where that cannot be, since the
+    envelope was read or came over a link, the other side fetches it.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        events: Events,
+        clock: Clock,
+        shelf: Shelf,
+        allowance: Allowance,
+        outcomes: Outcomes,
+    ) -> None:
+        """Keep them on a shelf."""
+        self._database = database
+        self._events = events
+        self._clock = clock
+        self._shelf = shelf
+        self._allowance = allowance
+        self._outcomes = outcomes
+        self._coming: set[tuple[Origin, str]] = set()
+        self.sent: dict[tuple[PeerId, str], int] = {}
+        """How many bytes of what is under way to a peer it has, as far as is known."""
+
+    # --- what this node sends --------------------------------------------------------------------
+
+    async def keep(self, paths: Sequence[str], *, within: str | None = None) -> tuple[FileRef, ...]:
+        """Keep copies of files of this machine, and of all in folders, to be sent.
+
+        Args:
+            paths: Absolute ones.
+            within: The task in whose own folders they must lie; `None`: they may lie anywhere.
+
+        Raises:
+            InvalidRequest: One cannot be read, or there are too many.
+            NotAllowed: One lies elsewhere.
+            NoRoom: The disk is full.
+        """
+        found: list[tuple[Path, str]] = []
+        for path in paths:
+            place = Path(path)
+            if not place.is_absolute():
+                raise InvalidRequest(f"{ids.quoted(path, 300)} is no absolute path")
+            if within is not None:
+                place = await asyncio.to_thread(self._inside, place, within)
+            found += await asyncio.to_thread(self._shelf.below, place)
+        return await self._kept(found)
+
+    async def made(self, task: Task) -> tuple[FileRef, ...]:
+        """Keep copies of what the run of a task has made.
+
+        Raises:
+            MeshError: That cannot be.
+        """
+        return await self._kept(await self._shelf.made(task.local_id))
+
+    async def _kept(self, found: Sequence[tuple[Path, str]]) -> tuple[FileRef, ...]:
+        if len(found) > MAX_FILES:
+            raise InvalidRequest(f"{len(found)} files: at most {MAX_FILES} travel with one thing; pack them")
+        refs = tuple([await self._shelf.keep(path, name) for path, name in found])
+        now = self._clock.now()
+
+        def change(tx: Transaction) -> None:
+            for ref in refs:
+                files.keep(tx, ref, now)
+
+        if refs:
+            await self._database.write(change)
+        return refs
+
+    def _inside(self, path: Path, task: str) -> Path:
+        real, own = path.resolve(), self._shelf.folder(task, "made").parent.resolve()
+        if not real.is_relative_to(own):
+            raise NotAllowed(f"{ids.quoted(str(path), 300)} does not lie in this task's folder, {own}")
+        return real
+
+    # --- what others ask of this node ------------------------------------------------------------
+
+    def standing(self, caller: Caller, sha256: str) -> Standing:
+        """Return how far a file has come that the caller has announced.
+
+        Raises:
+            FileNotFound: It has announced none of that hash.
+        """
+        check_pace(caller)
+        return self._standing(caller.origin, sha256)
+
+    async def take(
+        self, caller: Caller, sha256: str, offset: int, size: int | None, chunks: AsyncIterator[bytes]
+    ) -> Standing:
+        """Take bytes of a file that the caller has announced, and return how far it has come.
+
+        Args:
+            caller: Who sends them.
+            sha256: The hash of the whole file.
+            offset: Where they belong.
+            size: How many there will be; `None` if that is not said.
+            chunks: They.
+
+        Raises:
+            FileNotFound: The caller has announced none of that hash.
+            OffsetDiffers: The file does not stand there.
+            FileDiffers: They are not what was announced.
+            QuotaReached: The caller has as much here as it may.
+            NoRoom: The disk is full.
+            TooBusy: Somebody else sends the same now.
+        """
+        check_pace(caller)
+        standing = self._standing(caller.origin, sha256)
+        if standing.whole:
+            return standing
+        self._allowance.check_files(self._database.read, caller)
+        if offset != standing.present:
+            raise OffsetDiffers(f"{standing.present} bytes of this file are here: go on from there")
+        if size is not None and offset + size > standing.size:
+            raise FileDiffers(f"{offset + size} bytes would come, {standing.size} were announced")
+        await self.receive(caller.origin, sha256, chunks)
+        return self._standing(caller.origin, sha256)
+
+    async def receive(self, origin: Origin, sha256: str, chunks: AsyncIterator[bytes]) -> None:
+        """Keep what comes of a file from where it stands; see `take`.
+
+        Raises:
+            FileDiffers: It was not what was announced; after the second time it is given up.
+        """
+        named = self._expected(origin, sha256)
+        key = origin, sha256
+        if key in self._coming:
+            raise TooBusy("this file is just being sent", retry_after_s=_BUSY_S)
+        self._coming.add(key)
+        try:
+            whole = await self._shelf.take(origin, named.ref, self._shelf.present(origin, sha256), chunks)
+        except FileDiffers as fault:
+            await self._database.write(self._faulty(origin, sha256, fault.detail))
+            raise
+        finally:
+            self._coming.discard(key)
+        if whole:
+            now = self._clock.now()
+            await self._database.write(lambda tx: files.whole(tx, origin, sha256, now))
+
+    def offered(self, caller: Caller, sha256: str) -> FileRef:
+        """Return a file that an envelope of this node's has offered to the caller.
+
+        Raises:
+            FileNotFound: None has, or its bytes are gone.
+        """
+        check_pace(caller)
+        named = files.offered(self._database.read, caller.origin, sha256)
+        if named is None or not self._shelf.has(named.ref):
+            raise FileNotFound
+        return named.ref
+
+    def read(self, ref: FileRef, begin: int, end: int) -> AsyncGenerator[bytes, None]:
+        """Yield bytes of a whole file."""
+        return self._shelf.read(ref.sha256, begin, end)
+
+    def comes(self, named: Named) -> bool:
+        """Return whether bytes of a file are coming now."""
+        return (named.origin, named.ref.sha256) in self._coming
+
+    # --- what is shown ---------------------------------------------------------------------------
+
+    def of_task(self, task: LocalId) -> list[FileState]:
+        """Return the files of a task, and how far they have come."""
+        return [self._state(named) for named in files.of_task(self._database.read, task)]
+
+    def of_message(self, origin: Origin, envelope: WireId) -> list[FileState]:
+        """Return the files of a message, and how far they have come."""
+        return [self._state(named) for named in files.of_message(self._database.read, origin, envelope)]
+
+    def complete(self, task: LocalId) -> bool:
+        """Return whether nothing more is to come of what the doer of a task has made."""
+        return all(
+            named.settled_at is not None or named.origin == SELF or not named.made
+            for named in files.of_task(self._database.read, task)
+        )
+
+    def _state(self, named: Named) -> FileState:
+        ours = named.origin == SELF
+        if named.settled_at is not None:
+            present = 0 if named.error is not None else named.ref.size
+        elif ours:
+            present = self.sent.get((named.peer, named.ref.sha256), 0)
+        else:
+            present = named.ref.size if named.whole else self._shelf.present(named.origin, named.ref.sha256)
+        return FileState(
+            ref=named.ref,
+            ours=ours,
+            made=named.made,
+            present=present,
+            settled=named.settled_at is not None,
+            error=named.error,
+            place=None if named.place is None else str(self._shelf.at(named.place)),
+        )
+
+    # --- what goes on by itself ------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Lay out what is whole, let go the tasks that have all of it, end those that wait in vain."""
+        with self._events.watch(Change(Topic.FILES)) as changed:
+            while True:
+                changed.clear()
+                try:
+                    await self._lay_out()
+                    if waiting := bool(tasks.short_of_files(self._database.read)):
+                        await self._database.insist(self._supply, self._clock.sleep)
+                except StorageFailed as fault:
+                    log.warning("files not laid out", extra={"why": fault.detail})
+                    await self._clock.sleep(_DISK_S)
+                    continue
+                if waiting:
+                    await heard(self._clock, changed, _LOOK_S)
+                else:
+                    await changed.wait()
+
+    async def sweep(self) -> None:
+        """Forget the bytes that nothing names any more, and the folders of tasks that are forgotten."""
+        before = self._clock.now() - _UNNAMED_S
+        while await self._database.write(lambda tx: files.forget(tx, before, limit=_STEP)) == _STEP:
+            pass
+        await self._shelf.sweep(lambda sha256: files.known(self._database.read, sha256), self._is_needed)
+
+    def _is_needed(self, holder: str) -> bool:
+        read = self._database.read
+        if holder.startswith("mail-"):
+            return inbox.has(read, holder.removeprefix("mail-"))
+        try:
+            tasks.get(read, LocalId(holder))
+        except MeshError:
+            return False
+        return True
+
+    async def _lay_out(self) -> None:
+        read = self._database.read
+        while whole := files.to_lay_out(read, _STEP):
+            for named in whole:
+                holder, together = self._holder(named)
+                at = [other.number for other in together].index(named.number)
+                parts = places(other.ref.name for other in together)[at]
+                kind = "made" if named.made else "given"
+                place = await self._shelf.lay_out(named.ref, holder, kind, parts)
+                await self._database.write(self._settled(named.number, place))
+
+    def _holder(self, named: Named) -> tuple[str, list[Named]]:
+        """Return whose folder a file belongs into, and all that lie there with it."""
+        read = self._database.read
+        if named.task is None:
+            together = files.of_message(read, named.origin, WireId(named.envelope))
+            return f"mail-{inbox.number(read, named.origin, WireId(named.envelope))}", together
+        together = [f for f in files.of_task(read, named.task) if f.made == named.made]
+        return named.task, together
+
+    def _settled(self, number: int, place: str) -> Callable[[Transaction], None]:
+        now = self._clock.now()
+        return lambda tx: files.settle(tx, number, now, place=place)
+
+    def _supply(self, tx: Transaction) -> None:
+        now = self._clock.now()
+        for task in tasks.short_of_files(tx):
+            found = [f for f in files.of_task(tx, task.local_id) if not f.made]
+            failed = next((f for f in found if f.error is not None), None)
+            late = now >= task.created_at + FILES_S
+            if failed is not None:
+                why = f"the file {ids.quoted(failed.ref.name)} did not come as announced: {failed.error}"
+                self._outcomes.end(tx, task, rejected(Failure.INCOMPLETE, why))
+            elif all(f.settled_at is not None for f in found):
+                tasks.save(tx, supplied(task), TaskEvent.SUPPLY, now, "all of its files are here")
+            elif late:
+                names = ", ".join(ids.quoted(f.ref.name) for f in found if f.settled_at is None)[:500]
+                why = f"its files did not come within {FILES_S / 3600:g} h: {names}"
+                self._outcomes.end(tx, task, rejected(Failure.INCOMPLETE, why))
+
+    def _standing(self, origin: Origin, sha256: str) -> Standing:
+        named = self._expected(origin, sha256)
+        present = named.ref.size if named.whole else self._shelf.present(origin, sha256)
+        return Standing(size=named.ref.size, present=present, whole=named.whole)
+
+    def _expected(self, origin: Origin, sha256: str) -> Named:
+        named = files.expected(self._database.read, origin, sha256)
+        if named is None:
+            raise FileNotFound
+        if named.error is not None:
+            raise FileDiffers(f"it was given up: {named.error}")
+        return named
+
+    def _faulty(self, origin: Origin, sha256: str, why: str) -> Callable[[Transaction], None]:
+        now = self._clock.now()
+
+        def change(tx: Transaction) -> None:
+            if files.fault(tx, origin, sha256) >= _MOST_FAULTS:
+                files.give_up(tx, origin, sha256, why, now)
+
+        return change

@@ -1,0 +1,109 @@
+"""files: what is said of one before its bytes come, and where a name that somebody else chose may lie"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+FILES_S = 24 * 3600.0
+"""How long a task waits for its files."""
+
+MAX_FILES = 256
+"""In one envelope; more are better packed."""
+
+MAX_FILE_BYTES = 2**50
+
+_LONGEST_PART = 200
+"""Bytes of one part of a name; file systems take 255, and a number may be added."""
+
+_DEEPEST = 8
+_UNWELCOME = re.compile(r'[<>:"|?*\\]')
+_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
+"""Names that are devices elsewhere (Windows)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRef:
+    """A file as an envelope names it; its bytes travel apart from that."""
+
+    name: str
+    """A label of the sender's, of a file in a folder with `/` between the parts. Never a path here."""
+    size: int
+    sha256: str
+    """Of its bytes, in 64 lower-case hexadecimal digits."""
+    media: str = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileState:
+    """A file that came with something or goes out with it, and how far its bytes have come."""
+
+    ref: FileRef
+    ours: bool
+    """Whether this node has sent it on its way."""
+    made: bool
+    """Whether the doer of the task has made it; else it came with the request or message."""
+    present: int
+    """Bytes that have come to where they belong, as far as is known."""
+    settled: bool
+    """Whether nothing more is to come of it."""
+    error: str | None = None
+    """Why it will not come."""
+    place: str | None = None
+    """Where it lies on this machine, if it came from elsewhere and is whole."""
+
+
+def places(names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return where files with these names may lie in a folder, each as the parts of a relative path.
+
+    No part leads out of the folder, hides what it is or is a device; no two are the same where
+    case does not count, and none is a folder of another.
+    """
+    files: set[tuple[str, ...]] = set()
+    folders: set[tuple[str, ...]] = set()
+    found = []
+    for name in names:
+        parts: tuple[str, ...] = ()
+        *above, last = _parts(name)
+        for part in above:
+            parts = (*parts, _free(parts, part, files))
+            folders.add(_folded(parts))
+        parts = (*parts, _free(parts, last, files | folders))
+        files.add(_folded(parts))
+        found.append(parts)
+    return found
+
+
+def _parts(name: str) -> list[str]:
+    parts = [_clean(part) for part in name.split("/") if part not in {"", ".", ".."}]
+    return [part for part in parts if part][-_DEEPEST:] or ["file"]
+
+
+def _clean(part: str) -> str:
+    """Return a part of a name without what cannot be seen, and without what a file system takes amiss."""
+    seen = "".join(c if c.isprintable() else "_" for c in unicodedata.normalize("NFC", part))
+    seen = _UNWELCOME.sub("_", seen).strip(" ").rstrip(". ")
+    if _RESERVED.fullmatch(seen):
+        seen = f"_{seen}"
+    if len(seen.encode()) <= _LONGEST_PART:
+        return seen
+    stem, dot, ending = seen.rpartition(".")
+    kept = dot + ending if stem and len(ending.encode()) <= _LONGEST_PART // 4 else ""
+    return _cut(seen.removesuffix(kept), _LONGEST_PART - len(kept.encode())) + kept
+
+
+def _cut(text: str, size: int) -> str:
+    return text.encode()[:size].decode(errors="ignore").rstrip(". ") or "file"
+
+
+def _free(above: tuple[str, ...], part: str, taken: set[tuple[str, ...]]) -> str:
+    stem, dot, ending = part.rpartition(".") if "." in part.lstrip(".") else (part, "", "")
+    number, chosen = 1, part
+    while _folded((*above, chosen)) in taken:
+        number += 1
+        chosen = f"{stem} ({number}){dot}{ending}"
+    return chosen
+
+
+def _folded(parts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(unicodedata.normalize("NFC", part.casefold()) for part in parts)

@@ -1,0 +1,107 @@
+"""the bytes of files over HTTP: given to peers from where they stand, and fetched from them"""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+
+import aiohttp
+
+from lanmesh.engine.ports import BytesFrom
+from lanmesh.errors import AnswerLost, OffsetDiffers
+from lanmesh.model.file import FileRef
+from lanmesh.model.ids import PeerId
+from lanmesh.net.calls import ANSWER_S, Request
+from lanmesh.net.link import HttpLink
+
+_STALLED_S = 60.0
+"""So long nothing may move; the peer's disk may have the last of it to sync."""
+
+UPLOAD_OFFSET = "Upload-Offset"
+"""Header that tells how many bytes of a file have come."""
+
+
+class HttpFiles:
+    """The way of files, one request for the rest of each. Implements the port `FileLink`."""
+
+    def __init__(self, link: HttpLink) -> None:
+        """Go the way of envelopes."""
+        self._link = link
+
+    async def give(self, peer: PeerId, ref: FileRef, offset: int, bytes_from: BytesFrom) -> None:
+        """Return once the peer has all of a file; see the port."""
+        try:
+            await self._put(peer, ref, offset, bytes_from)
+        except OffsetDiffers:
+            async with self._link.opened(peer, Request("HEAD", _path(ref)), ANSWER_S) as answer:
+                told = answer.headers.get(UPLOAD_OFFSET, "")
+            if not (told.isascii() and told.isdigit()):
+                raise AnswerLost(f"{peer} does not say how much of a file it has") from None
+            await self._put(peer, ref, min(int(told), ref.size), bytes_from)
+
+    async def _put(self, peer: PeerId, ref: FileRef, offset: int, bytes_from: BytesFrom) -> None:
+        async with _moving() as moved, aclosing(_told(bytes_from(offset), moved)) as body:
+            request = Request(
+                "PUT",
+                f"{_path(ref)}?offset={offset}",
+                body=body if offset < ref.size else b"",
+                headers={
+                    "Content-Type": "application/octet-stream",
+                    "Content-Length": str(ref.size - offset),
+                },
+                expects=offset < ref.size,
+            )
+            async with self._link.opened(peer, request, None) as answer:
+                told = answer.headers.get(UPLOAD_OFFSET)
+        if told != str(ref.size):
+            raise AnswerLost(f"{peer} has {told or 'an unknown number'} of {ref.size} bytes of a file")
+
+    @asynccontextmanager
+    async def fetch(
+        self, peer: PeerId, ref: FileRef, offset: int
+    ) -> AsyncGenerator[AsyncIterator[bytes], None]:
+        """Give the bytes of a file from an offset on; see the port."""
+        headers = {"Range": f"bytes={offset}-", "If-Range": f'"{ref.sha256}"'} if offset else {}
+        async with (
+            _moving() as moved,
+            self._link.opened(peer, Request("GET", _path(ref), headers=headers), None) as answer,
+        ):
+            begins = f"bytes {offset}-" if offset else ""
+            if not answer.headers.get("Content-Range", "").startswith(begins):
+                raise AnswerLost(f"{peer} answers with another part of a file than was asked for")
+            async with aclosing(_told(_chunks(answer), moved)) as chunks:
+                yield chunks
+
+
+@asynccontextmanager
+async def _moving() -> AsyncGenerator[Callable[[], None], None]:
+    """Break off when nothing moves for too long; what it gives is called for what does."""
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(_STALLED_S) as limit:
+
+            def moved() -> None:
+                if not limit.expired():
+                    limit.reschedule(loop.time() + _STALLED_S)
+
+            yield moved
+    except TimeoutError as fault:
+        raise AnswerLost(f"nothing moved for {_STALLED_S:g} s") from fault
+
+
+async def _told(
+    pieces: AsyncGenerator[bytes, None], moved: Callable[[], None]
+) -> AsyncGenerator[bytes, None]:
+    async with aclosing(pieces):
+        async for piece in pieces:
+            moved()
+            yield piece
+    moved()
+
+
+async def _chunks(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+    async for chunk in answer.content.iter_any():
+        yield chunk
+
+
+def _path(ref: FileRef) -> str:
+    return f"/lan/blob/{ref.sha256}"

@@ -1,0 +1,248 @@
+"""files on disk: who has named which, how far they have come, who may read and who may write them"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from lanmesh.errors import InvalidRequest
+from lanmesh.model.file import FileRef
+from lanmesh.model.ids import SELF, LocalId, Origin, PeerId, WireId
+from lanmesh.store.database import Topic, Transaction
+
+_COLUMNS = "f.seq, f.origin, f.sha256, f.size, f.name, f.media, f.envelope, f.peer, f.task, f.made, "
+_FILE = (
+    "SELECT " + _COLUMNS + "f.settled_at, f.error, f.place, b.whole_at IS NOT NULL "
+    "FROM files f JOIN blobs b ON b.origin = f.origin AND b.sha256 = f.sha256 "
+)
+_TO_SEND = (
+    "f.origin = 'self' AND f.settled_at IS NULL "
+    "AND EXISTS (SELECT 1 FROM outbox o WHERE o.wire_id = f.envelope AND o.state = 'delivered') "
+    "AND NOT (f.made = 0 AND EXISTS "
+    "(SELECT 1 FROM tasks t WHERE t.local_id = f.task AND t.finished_at IS NOT NULL)) "
+)
+_TO_FETCH = (
+    "f.origin = f.peer AND f.settled_at IS NULL AND b.whole_at IS NULL "
+    "AND NOT (f.made = 0 AND EXISTS "
+    "(SELECT 1 FROM tasks t WHERE t.local_id = f.task AND t.finished_at IS NOT NULL)) "
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Named:
+    """A file that an envelope names, and how it fares."""
+
+    number: int
+    origin: Origin
+    """Whose bytes: `SELF`, or who announced them."""
+    ref: FileRef
+    envelope: str
+    peer: PeerId
+    """To whom it goes, or from whom it comes."""
+    task: LocalId | None
+    """The task that it belongs to; `None`: it belongs to a message."""
+    made: bool
+    settled_at: float | None
+    error: str | None
+    place: str | None
+    whole: bool
+    """Whether all of its bytes are on this machine."""
+
+
+def keep(tx: Transaction, ref: FileRef, now: float) -> None:
+    """Note that the bytes of a file of this node's own are kept."""
+    tx.run(
+        "INSERT INTO blobs (origin, sha256, size, whole_at, seen_at) VALUES (?1, ?2, ?3, ?4, ?4) "
+        "ON CONFLICT DO UPDATE SET seen_at = excluded.seen_at",
+        SELF, ref.sha256, ref.size, now,
+    )  # fmt: skip
+
+
+def announce(
+    tx: Transaction,
+    refs: Iterable[FileRef],
+    *,
+    origin: Origin,
+    peer: str,
+    envelope: WireId | str,
+    now: float,
+    task: LocalId | None = None,
+    made: bool = False,
+    reader: Origin | None = None,
+) -> None:
+    """Note the files that an envelope names; from then on their bytes may come, or be read.
+
+    Args:
+        tx: The transaction.
+        refs: What it names.
+        origin: Whose bytes they are: `SELF`, or who has proven to send the envelope.
+        peer: To whom they go, or from whom they come.
+        envelope: Its wire id; empty if none is sent.
+        now: When.
+        task: The task here that they belong to; `None`: the envelope is a message.
+        made: Whether the task's doer has made them.
+        reader: Of this node's own: who may read them here.
+
+    Raises:
+        InvalidRequest: A hash was announced before with another size; or, of this node's own, its
+            bytes are not kept here. What the doer of a task has made is given up then, and the
+            rest of its result counts.
+    """
+    for ref in refs:
+        tx.announce(Topic.FILES)
+        if origin != SELF:
+            tx.run(
+                "INSERT INTO blobs (origin, sha256, size, seen_at) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET seen_at = excluded.seen_at, faults = 0",
+                origin, ref.sha256, ref.size, now,
+            )  # fmt: skip
+        known = tx.row("SELECT size FROM blobs WHERE origin = ? AND sha256 = ?", origin, ref.sha256)
+        error = None
+        if known is None or known[0] != ref.size:
+            error = f"the file with sha256 {ref.sha256[:12]}… is not one of {ref.size} bytes"
+            if origin == SELF or not made:
+                raise InvalidRequest(error)
+        tx.run(
+            "INSERT INTO files (origin, sha256, size, name, media, envelope, peer, reader, task, made, "
+            "settled_at, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            origin, ref.sha256, ref.size, ref.name, ref.media, envelope, peer, reader, task, int(made),
+            None if error is None else now, error,
+        )  # fmt: skip
+
+
+def expected(tx: Transaction, origin: Origin, sha256: str) -> Named | None:
+    """Return a file that an envelope of this origin's has announced; `None` if none has."""
+    row = tx.row(_FILE + "WHERE f.sha256 = ? AND f.origin = ? ORDER BY f.seq DESC LIMIT 1", sha256, origin)
+    return None if row is None or origin == SELF else _named(row)
+
+
+def offered(tx: Transaction, reader: Origin, sha256: str) -> Named | None:
+    """Return a file that an envelope of this node's has offered to a reader; `None` if none has."""
+    row = tx.row(_FILE + "WHERE f.sha256 = ? AND f.origin = 'self' AND f.reader = ? LIMIT 1", sha256, reader)
+    return None if row is None else _named(row)
+
+
+def whole(tx: Transaction, origin: Origin, sha256: str, now: float) -> None:
+    """Note that all bytes of a file have come, and fit its hash."""
+    tx.run("UPDATE blobs SET whole_at = ? WHERE origin = ? AND sha256 = ?", now, origin, sha256)
+    tx.announce(Topic.FILES)
+
+
+def fault(tx: Transaction, origin: Origin, sha256: str) -> int:
+    """Note that what has come of a file was not what had been announced; return how often that was."""
+    tx.run("UPDATE blobs SET faults = faults + 1 WHERE origin = ? AND sha256 = ?", origin, sha256)
+    row = tx.row("SELECT faults FROM blobs WHERE origin = ? AND sha256 = ?", origin, sha256)
+    return 0 if row is None else int(row[0])
+
+
+def give_up(tx: Transaction, origin: Origin, sha256: str, why: str, now: float) -> None:
+    """Note that a file will not come."""
+    tx.run(
+        "UPDATE files SET settled_at = ?, error = ? WHERE origin = ? AND sha256 = ? AND settled_at IS NULL",
+        now, why, origin, sha256,
+    )  # fmt: skip
+    tx.announce(Topic.FILES)
+
+
+def settle(
+    tx: Transaction, number: int, now: float, *, error: str | None = None, place: str | None = None
+) -> None:
+    """Note that a file is where it belongs, or that it was given up."""
+    tx.run(
+        "UPDATE files SET settled_at = ?, error = ?, place = ? WHERE seq = ? AND settled_at IS NULL",
+        now, error, place, number,
+    )  # fmt: skip
+    tx.announce(Topic.FILES)
+
+
+def of_task(tx: Transaction, task: LocalId) -> list[Named]:
+    """Return the files of a task, those that it came with first, each in the order of their envelope."""
+    return [_named(row) for row in tx.rows(_FILE + "WHERE f.task = ? ORDER BY f.made, f.seq", task)]
+
+
+def of_message(tx: Transaction, origin: Origin, envelope: WireId) -> list[Named]:
+    """Return the files of a message, in their order."""
+    rows = tx.rows(
+        _FILE + "WHERE f.task IS NULL AND f.envelope = ? AND f.origin = ? ORDER BY f.seq", envelope, origin
+    )
+    return [_named(row) for row in rows]
+
+
+def given(tx: Transaction, task: LocalId) -> tuple[FileRef, ...]:
+    """Return what a task came with."""
+    return tuple(named.ref for named in of_task(tx, task) if not named.made)
+
+
+def made(tx: Transaction, task: LocalId) -> tuple[FileRef, ...]:
+    """Return what the doer of a task has made."""
+    return tuple(named.ref for named in of_task(tx, task) if named.made)
+
+
+def missing(tx: Transaction, task: LocalId) -> bool:
+    """Return whether a task waits for some file that it came with."""
+    row = tx.row(
+        "SELECT 1 FROM files WHERE task = ? AND made = 0 AND origin <> 'self' AND settled_at IS NULL", task
+    )
+    return row is not None
+
+
+def to_lay_out(tx: Transaction, limit: int) -> list[Named]:
+    """Return files of others that are whole and do not lie where they belong yet."""
+    rows = tx.rows(
+        _FILE + "WHERE f.origin <> 'self' AND f.settled_at IS NULL AND b.whole_at IS NOT NULL LIMIT ?", limit
+    )
+    return [_named(row) for row in rows]
+
+
+def to_send(tx: Transaction, peer: PeerId) -> list[Named]:
+    """Return the files whose bytes are to go to a peer: the envelopes that name them have arrived."""
+    return [_named(row) for row in tx.rows(_FILE + f"WHERE {_TO_SEND} AND f.peer = ? ORDER BY f.seq", peer)]
+
+
+def to_fetch(tx: Transaction, peer: PeerId) -> list[Named]:
+    """Return the files that a proven peer has named, and whose bytes are not all here."""
+    return [_named(row) for row in tx.rows(_FILE + f"WHERE {_TO_FETCH} AND f.peer = ? ORDER BY f.seq", peer)]
+
+
+def peers(tx: Transaction) -> list[PeerId]:
+    """Return the peers with which files are under way."""
+    return [PeerId(peer) for (peer,) in tx.rows("SELECT DISTINCT peer FROM files WHERE settled_at IS NULL")]
+
+
+def bytes_of(tx: Transaction, origin: Origin) -> int:
+    """Return how many bytes of files an origin has here, those included that are still to come."""
+    return int(tx.rows("SELECT coalesce(sum(size), 0) FROM blobs WHERE origin = ?", origin)[0][0])
+
+
+def forget(tx: Transaction, before: float, *, limit: int) -> int:
+    """Forget files that nothing names any more and that were last named before; return how many."""
+    unnamed = tx.rows(
+        "SELECT origin, sha256 FROM blobs WHERE seen_at < ? AND NOT EXISTS (SELECT 1 FROM files "
+        "WHERE files.origin = blobs.origin AND files.sha256 = blobs.sha256) LIMIT ?",
+        before, limit,
+    )  # fmt: skip
+    for origin, sha256 in unnamed:
+        tx.run("DELETE FROM blobs WHERE origin = ? AND sha256 = ?", origin, sha256)
+    return len(unnamed)
+
+
+def known(tx: Transaction, sha256: str) -> bool:
+    """Return whether anybody's file has this hash."""
+    return tx.row("SELECT 1 FROM blobs WHERE sha256 = ?", sha256) is not None
+
+
+def _named(row: tuple[Any, ...]) -> Named:
+    number, origin, sha256, size, name, media, envelope, peer, task, made, *fate = row
+    settled_at, error, place, all_of_it = fate
+    return Named(
+        number=number,
+        origin=Origin(origin),
+        ref=FileRef(name=name, size=size, sha256=sha256, media=media),
+        envelope=envelope,
+        peer=PeerId(peer),
+        task=task,
+        made=bool(made),
+        settled_at=settled_at,
+        error=error,
+        place=place,
+        whole=bool(all_of_it),
+    )

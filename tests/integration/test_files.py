@@ -1,0 +1,399 @@
+"""Files between two nodes: who may bring and read them, how they go on, and what waits for them."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from lanmesh.engine.admission import Limits
+from lanmesh.engine.ports import Progress
+from lanmesh.errors import (
+    FileDiffers,
+    FileNotFound,
+    InvalidRequest,
+    NoRoom,
+    NotAllowed,
+    OffsetDiffers,
+    QuotaReached,
+)
+from lanmesh.model.envelope import Envelope, Message, TaskRequest
+from lanmesh.model.file import FILES_S, FileRef, FileState
+from lanmesh.model.ids import SELF, LocalId, Origin, PeerId, WireId
+from lanmesh.model.peer import Peer
+from lanmesh.model.task import AcceptMode, Outcome, Task, TaskState, WaitingFor
+from lanmesh.shelf import Shelf
+from lanmesh.store import files, inbox
+from tests.fakes import FakeExecutor, Fault, Mesh, NodeUnderTest, a_task, proven, soon, until
+
+CAT = b"cat" * 500_000
+
+
+class Maker(FakeExecutor):
+    """A run that leaves files behind, and knows where those lie that it got."""
+
+    def __init__(self, *made: tuple[str, bytes]) -> None:
+        super().__init__()
+        self.made = made
+        self.got: dict[str, bytes] = {}
+        self.folder = Path()
+
+    async def run(self, task: Task, said: Progress) -> Outcome:
+        given = self.folder / task.local_id / "given"
+        self.got = {
+            str(path.relative_to(given)): path.read_bytes() for path in given.rglob("*") if path.is_file()
+        }
+        for name, content in self.made:
+            path = self.folder / task.local_id / "made" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return await super().run(task, said)
+
+
+def with_shelf(node: NodeUnderTest, mesh: Mesh) -> NodeUnderTest:
+    node.shelf = Shelf(mesh.folder / f"{node.name}.blobs", mesh.folder / f"{node.name}.work")
+    if isinstance(node.executor, Maker):
+        node.executor.folder = mesh.folder / f"{node.name}.work"
+    return node
+
+
+async def two(
+    mesh: Mesh, executor: FakeExecutor | None = None, **b_is: object
+) -> tuple[NodeUnderTest, NodeUnderTest]:
+    a = with_shelf(mesh.describe("a", peers=["b"]), mesh)
+    b = with_shelf(mesh.describe("b", peers=["a"], executor=executor or Maker(), **b_is), mesh)  # type: ignore[arg-type]
+    await a.start()
+    await b.start()
+    return a, b
+
+
+def a_file(mesh: Mesh, name: str = "cat.jpg", content: bytes = CAT) -> str:
+    path = mesh.folder / "desk" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return str(path)
+
+
+def read(state: FileState) -> bytes:
+    return Path(state.place or "").read_bytes()
+
+
+def inside(state: FileState, folder: Path) -> bool:
+    return Path(state.place or "").resolve().is_relative_to(folder.resolve())
+
+
+def ref(content: bytes, name: str = "x", size: int | None = None) -> FileRef:
+    return FileRef(
+        name=name, size=len(content) if size is None else size, sha256=hashlib.sha256(content).hexdigest()
+    )
+
+
+async def bytes_of(*pieces: bytes) -> AsyncIterator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+def of(node: NodeUnderTest, name: str) -> list[FileState]:
+    return node.node.files.of_task(node.task(name).local_id)
+
+
+def asks(*named: FileRef, wire_id: str = "t-1") -> Envelope:
+    return Envelope(
+        id=WireId(wire_id), sender="a", recipient="b", timestamp_ms=0,
+        payload=TaskRequest(description="look at it", files=named),
+    )  # fmt: skip
+
+
+async def test_a_task_begins_with_its_files_and_what_it_makes_comes_back(mesh: Mesh) -> None:
+    maker = Maker(("out/dog.jpg", b"dog" * 1000), ("empty", b""))
+    a, b = await two(mesh, maker)
+    kept = await soon(a.node.files.keep([a_file(mesh), a_file(mesh, "notes/one.txt", b"")]))
+
+    task = await soon(a.node.tasks.delegate("b", "look", files=kept))
+    await until(lambda: a.task(task.local_id).final)
+    await until(lambda: a.node.files.complete(task.local_id))
+
+    assert maker.got == {"cat.jpg": CAT, "one.txt": b""}
+    made = [state for state in of(a, task.local_id) if state.made]
+    assert [state.ref.name for state in made] == ["empty", "out/dog.jpg"]
+    assert [read(state) for state in made] == [b"", b"dog" * 1000]
+    assert "supply" in b.history(task.wire_id)
+    assert {way for way, _, _ in a.file_link.moved + b.file_link.moved} == {"give"}
+
+
+async def test_a_folder_travels_as_its_files_and_links_in_it_do_not(mesh: Mesh) -> None:
+    maker = Maker()
+    a, _ = await two(mesh, maker)
+    a_file(mesh, "set/one/1.txt", b"1")
+    a_file(mesh, "set/two.txt", b"2")
+    (mesh.folder / "desk" / "set" / "passwd").symlink_to("/etc/passwd")
+
+    kept = await soon(a.node.files.keep([str(mesh.folder / "desk" / "set")]))
+    task = await soon(a.node.tasks.delegate("b", "look", files=kept))
+    await until(lambda: a.task(task.local_id).final)
+
+    assert maker.got == {"set/one/1.txt": b"1", "set/two.txt": b"2"}
+
+
+async def test_a_task_waits_for_its_files_and_says_so(mesh: Mesh) -> None:
+    _, b = await two(mesh)
+
+    first = await b.receive(asks(ref(CAT)), proven("a"))
+    again = await b.receive(asks(ref(CAT)), proven("a"))
+
+    assert first == again
+    assert (first.state, first.waiting_for) == (TaskState.SUBMITTED, WaitingFor.FILES)
+    assert b.task("t-1").waiting_for is WaitingFor.FILES
+    standing = await soon(b.node.files.take(proven("a"), ref(CAT).sha256, 0, len(CAT), bytes_of(CAT)))
+    assert standing.whole
+    await until(lambda: b.task("t-1").final)
+
+
+async def test_what_was_cut_off_goes_on_from_where_it_stood(mesh: Mesh) -> None:
+    maker = Maker()
+    a, _ = await two(mesh, maker)
+    content = bytes(range(256)) * 16_384
+    kept = await soon(a.node.files.keep([a_file(mesh, content=content)]))
+    a.file_link.cut_after = 1_500_000
+
+    task = await soon(a.node.tasks.delegate("b", "look", files=kept))
+    await until(lambda: len(a.file_link.moved) == 1)
+    a.file_link.cut_after = None
+    for _ in range(200):
+        if a.task(task.local_id).final:
+            break
+        await mesh.clock.advance(5)
+        await asyncio.sleep(0.01)
+    await until(lambda: a.task(task.local_id).final)
+
+    assert maker.got == {"cat.jpg": content}
+    begun = [begin for _, begin, moved in a.file_link.moved if moved]
+    assert begun == [0, 1_500_000]
+    assert sum(moved for _, _, moved in a.file_link.moved) == len(content)
+
+
+async def test_a_node_that_dies_in_the_middle_goes_on_from_where_it_stood(mesh: Mesh) -> None:
+    _, b = await two(mesh)
+    await b.receive(asks(ref(CAT)), proven("a"))
+    half = len(CAT) // 2
+
+    await soon(b.node.files.take(proven("a"), ref(CAT).sha256, 0, len(CAT), bytes_of(CAT[:half])))
+    await b.crash()
+    await b.start()
+
+    assert b.node.files.standing(proven("a"), ref(CAT).sha256).present == half
+    with pytest.raises(OffsetDiffers):
+        await soon(b.node.files.take(proven("a"), ref(CAT).sha256, 0, len(CAT), bytes_of(CAT)))
+    await soon(b.node.files.take(proven("a"), ref(CAT).sha256, half, half, bytes_of(CAT[half:])))
+    await until(lambda: b.task("t-1").final)
+    assert b.task("t-1").state is TaskState.COMPLETED
+
+
+async def test_what_its_doer_cannot_bring_the_asker_fetches(mesh: Mesh) -> None:
+    a, b = await two(mesh, Maker(("dog.jpg", CAT)))
+    b.link.faults["a"] = Fault.DOWN
+
+    task = await soon(a.node.tasks.delegate("b", "look"))
+    await until(lambda: b.tasks_of_others() != [] and b.tasks_of_others()[0].final)
+    for _ in range(200):
+        if a.node.files.of_task(task.local_id) and a.node.files.complete(task.local_id):
+            break
+        await mesh.clock.advance(10)
+        await asyncio.sleep(0.01)
+
+    (dog,) = of(a, task.local_id)
+    assert read(dog) == CAT
+    assert [way for way, _, moved in a.file_link.moved if moved] == ["fetch"]
+
+
+async def test_a_hash_opens_nothing_to_whom_it_was_not_offered(mesh: Mesh) -> None:
+    a, b = await two(mesh)
+    (cat,) = await soon(a.node.files.keep([a_file(mesh)]))
+    await soon(a.node.mail.send("b", "see", files=[cat]))
+
+    assert a.node.files.offered(proven("b"), cat.sha256) == cat
+    for stranger, sha256 in ((proven("c"), cat.sha256), (proven("b"), "0" * 64)):
+        with pytest.raises(FileNotFound) as refusal:
+            a.node.files.offered(stranger, sha256)
+        assert refusal.value.detail == FileNotFound().detail
+        with pytest.raises(FileNotFound):
+            await soon(a.node.files.take(stranger, sha256, 0, 3, bytes_of(b"cat")))
+    await until(lambda: b.node.mail.inbox(1) != [])
+
+
+async def test_who_only_knows_a_hash_has_to_bring_the_bytes(mesh: Mesh) -> None:
+    a, b = await two(mesh)
+    (cat,) = await soon(b.node.files.keep([a_file(mesh)]))
+
+    await b.receive(asks(cat), proven("a"))
+
+    assert b.task("t-1").waiting_for is WaitingFor.FILES
+    assert b.node.files.standing(proven("a"), cat.sha256).present == 0
+    with pytest.raises(FileNotFound):
+        b.node.files.offered(proven("a"), cat.sha256)
+    assert a.running
+
+
+async def test_a_hash_that_lies_is_refused_and_the_second_time_ends_the_task(mesh: Mesh) -> None:
+    _, b = await two(mesh)
+    lie = ref(b"cat")
+    await b.receive(asks(lie), proven("a"))
+
+    for _ in range(2):
+        with pytest.raises(FileDiffers):
+            await soon(b.node.files.take(proven("a"), lie.sha256, 0, 3, bytes_of(b"dog")))
+    await until(lambda: b.task("t-1").final)
+
+    task = b.task("t-1")
+    assert task.state is TaskState.REJECTED
+    assert task.error is not None
+    assert (task.error.code, '"x" did not come as announced' in task.error.detail) == ("incomplete", True)
+    assert b.node.files.of_task(task.local_id)[0].error is not None
+
+
+async def test_a_size_that_lies_is_refused_before_and_while_the_bytes_come(mesh: Mesh) -> None:
+    _, b = await two(mesh)
+    short = ref(b"cats", size=3)
+    await b.receive(asks(short), proven("a"))
+
+    with pytest.raises(FileDiffers):
+        await soon(b.node.files.take(proven("a"), short.sha256, 0, 4, bytes_of(b"cats")))
+    with pytest.raises(FileDiffers):
+        await soon(b.node.files.take(proven("a"), short.sha256, 0, None, bytes_of(b"ca", b"ts")))
+    with pytest.raises(InvalidRequest, match="is not one of 5 bytes"):
+        await b.receive(asks(ref(b"cats", size=5), wire_id="t-2"), proven("a"))
+
+
+async def test_files_that_never_come_end_their_task(mesh: Mesh) -> None:
+    _, b = await two(mesh)
+    await b.receive(asks(ref(CAT, "cat.jpg")), proven("a"))
+
+    for _ in range(60):
+        await mesh.clock.advance(FILES_S / 50)
+        await asyncio.sleep(0)
+    await until(lambda: b.task("t-1").final)
+
+    error = b.task("t-1").error
+    assert error is not None
+    assert error.code == "incomplete"
+    assert error.detail == 'its files did not come within 24 h: "cat.jpg"'
+
+
+async def test_an_owner_who_approves_does_not_begin_a_task_without_its_files(mesh: Mesh) -> None:
+    _, b = await two(mesh, accept_mode=AcceptMode.MANUAL)
+    first = await b.receive(asks(ref(CAT)), proven("a"))
+    assert first.waiting_for is WaitingFor.APPROVAL
+
+    approved = await soon(b.node.tasks.approve("t-1"))
+    assert approved.waiting_for is WaitingFor.FILES
+
+    await soon(b.node.files.take(proven("a"), ref(CAT).sha256, 0, len(CAT), bytes_of(CAT)))
+    await until(lambda: b.task("t-1").final)
+
+
+async def test_files_that_are_here_before_the_approval_are_no_hindrance_after_it(mesh: Mesh) -> None:
+    _, b = await two(mesh, accept_mode=AcceptMode.MANUAL)
+    await b.receive(asks(ref(CAT)), proven("a"))
+    await soon(b.node.files.take(proven("a"), ref(CAT).sha256, 0, len(CAT), bytes_of(CAT)))
+    await until(lambda: all(state.settled for state in of(b, "t-1")))
+
+    assert b.task("t-1").waiting_for is WaitingFor.APPROVAL
+    await soon(b.node.tasks.approve("t-1"))
+    await until(lambda: b.task("t-1").final)
+
+
+async def test_the_files_of_a_message_lie_beside_it_and_are_forgotten_with_it(mesh: Mesh) -> None:
+    a, b = await two(mesh)
+    kept = await soon(a.node.files.keep([a_file(mesh)]))
+    sent = await soon(a.node.mail.send("b", "see", files=kept))
+    origin, envelope = Origin("a"), sent.envelope.id
+    await until(lambda: [f.settled for f in b.node.files.of_message(origin, envelope)] == [True])
+
+    (cat,) = b.node.files.of_message(origin, envelope)
+    (mail,) = b.node.mail.inbox(10)
+
+    assert read(cat) == CAT
+    await until(lambda: [f.settled for f in a.node.files.of_message(SELF, envelope)] == [True])
+    await b.database.write(lambda tx: tx.run("UPDATE inbox SET text = NULL WHERE seq = ?", mail.number))
+    assert b.node.files.of_message(origin, envelope) == []
+    assert not inbox.has(b.database.read, str(mail.number))
+
+
+async def test_a_peer_that_may_send_no_files_sends_none(mesh: Mesh) -> None:
+    b = with_shelf(mesh.describe("b", peers=["a"]), mesh)
+    b.peers[PeerId("a")] = Peer(id=PeerId("a"), host="a.lan", may=frozenset({"task", "message"}))
+    await b.start()
+
+    with pytest.raises(NotAllowed, match="may not send files"):
+        await b.receive(asks(ref(CAT)), proven("a"))
+    await b.receive(a_task("t-2", sender="a", recipient="b"), proven("a"))
+
+
+async def test_a_peer_has_so_many_bytes_of_files_here_and_no_more(mesh: Mesh) -> None:
+    _, b = await two(mesh, limits=Limits(file_bytes=len(CAT) + 10))
+    await b.receive(asks(ref(CAT)), proven("a"))
+
+    with pytest.raises(QuotaReached):
+        await b.receive(asks(ref(b"eleven more"), wire_id="t-2"), proven("a"))
+    await b.receive(asks(ref(b"ten more.."), wire_id="t-3"), proven("a"))
+    assert files.bytes_of(b.database.read, Origin("a")) == len(CAT) + 10
+
+
+async def test_no_room_is_told_with_what_it_takes_and_later_it_goes_on(
+    mesh: Mesh,
+) -> None:
+    _, b = await two(mesh, limits=Limits(file_bytes=2**60))
+    giant = FileRef(name="giant", size=2**49, sha256="0" * 64)
+    await b.receive(asks(giant), proven("a"))
+
+    with pytest.raises(NoRoom, match=f'"giant" needs {2**50} bytes of disk'):
+        await soon(b.node.files.take(proven("a"), giant.sha256, 0, None, bytes_of(b"x")))
+    assert b.task("t-1").waiting_for is WaitingFor.FILES
+
+
+async def test_what_nothing_names_any_more_is_forgotten_and_its_bytes_removed(mesh: Mesh) -> None:
+    a, _ = await two(mesh)
+    (cat,) = await soon(a.node.files.keep([a_file(mesh)]))
+    assert a.shelf.has(cat)
+
+    await mesh.clock.advance(3 * 24 * 3600)
+    await soon(a.node.files.sweep())
+
+    assert not files.known(a.database.read, cat.sha256)
+    assert a.shelf.has(cat), "it is not old enough by the clock of the disk"
+
+
+async def test_only_what_lies_in_its_own_folder_may_be_named_by_a_task(mesh: Mesh) -> None:
+    a, _ = await two(mesh)
+    own = a.shelf.folder("task-1", "made")
+    own.mkdir(parents=True)
+    (own / "good").write_bytes(b"good")
+    (own / "way-out").symlink_to("/etc/hostname")
+
+    (good,) = await soon(a.node.files.keep([str(own / "good")], within="task-1"))
+    assert good == ref(b"good", "good")
+    for path in (a_file(mesh), str(own / ".." / ".." / "task-2" / "x"), str(own / "way-out")):
+        with pytest.raises(NotAllowed):
+            await soon(a.node.files.keep([path], within="task-1"))
+    with pytest.raises(InvalidRequest):
+        await soon(a.node.files.keep(["made/good"], within="task-1"))
+
+
+async def test_hostile_names_lie_in_the_task_s_folder(mesh: Mesh) -> None:
+    maker = Maker()
+    _, b = await two(mesh, maker)
+    names = ["../../.ssh/authorized_keys", "/etc/passwd", "C:\\x", "CON", "a\x00.txt", "n" * 300, "C:\\x"]
+    await b.receive(asks(*(ref(CAT, name) for name in names)), proven("a"))
+
+    await soon(b.node.files.take(proven("a"), ref(CAT).sha256, 0, len(CAT), bytes_of(CAT)))
+    await until(lambda: b.task("t-1").final)
+
+    assert len(maker.got) == len(names)
+    folder = mesh.folder / "b.work" / LocalId(b.task("t-1").local_id) / "given"
+    for state in of(b, "t-1"):
+        assert inside(state, folder)
+
+
+def test_a_message_may_name_files() -> None:
+    assert Message(text="x", files=(ref(CAT),)).files[0].size == len(CAT)
