@@ -72,8 +72,8 @@ async def perform(task: Task, act: Callable[[Task], None], door: Door) -> Outcom
     if work.kind is Kind.UNBEGUN and task.attempt == 1:
         raise NotBegun("it could not be begun")
     if work.kind is Kind.ASK and not task.dialogue:
-        await _ask(task, door)
-        return done("what becomes of it is up to the answer")
+        asked = await _ask(task, door)
+        return done("what becomes of it is up to the answer") if asked else failing("nobody could be asked")
     await asyncio.sleep(work.seconds / 2)
     act(task)
     said = result_of(task)
@@ -120,22 +120,26 @@ async def _reply(task: Task, said: str, door: Door) -> None:
     await _told(door, lambda node: node.node.tasks.reply(task.local_id, said))
 
 
-async def _ask(task: Task, door: Door) -> None:
-    await _told(door, lambda node: node.node.tasks.ask(task.local_id, f"how, at attempt {task.attempt}?"))
+async def _ask(task: Task, door: Door) -> bool:
+    return await _told(
+        door, lambda node: node.node.tasks.ask(task.local_id, f"how, at attempt {task.attempt}?")
+    )
 
 
-async def _told(door: Door, tell: Callable[["SimulatedNode"], Coroutine[Any, Any, Task]]) -> None:
+async def _told(door: Door, tell: Callable[["SimulatedNode"], Coroutine[Any, Any, Task]]) -> bool:
+    """Return whether the node has taken it."""
     for _ in range(_TRIES):
         node = door()
         if node is not None:
             try:
                 await node.within(tell(node))
-                return
+                return True
             except IllegalTransition:
-                return
+                return False
             except MeshError:
                 pass
         await asyncio.sleep(_AGAIN_S)
+    return False
 
 
 class Program:
