@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 import apsw
 
 from lanmesh.engine.cancel import Cancels
-from lanmesh.engine.delivery import Attempt, Deliveries
+from lanmesh.engine.delivery import Deliveries
+from lanmesh.engine.lane import Attempt
 from lanmesh.engine.retention import Retention
 from lanmesh.engine.runner import Runner, Settlement
 from lanmesh.errors import MeshError, StorageFailed

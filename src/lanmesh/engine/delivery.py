@@ -4,34 +4,21 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from enum import Enum, auto
 
 from lanmesh.engine import reports
-from lanmesh.engine.events import Events, heard
+from lanmesh.engine.events import Events
+from lanmesh.engine.lane import Attempt, Lane
 from lanmesh.engine.ports import Clock, PeerLink, Random
-from lanmesh.engine.retry import FARTHEST_S, LONGEST_S, LONGEST_SILENT_S, SET_BACK_S, pause
+from lanmesh.engine.retry import LONGEST_S, LONGEST_SILENT_S, pause
 from lanmesh.errors import AnswerLost, MeshError, PeerUnreachable, StorageFailed, TooBusy, TooFast
 from lanmesh.model.delivery import Delivery, DeliveryEvent, DeliveryState
 from lanmesh.model.envelope import EnvelopeType
-from lanmesh.model.ids import PeerId, WireId, short
+from lanmesh.model.ids import PeerId, short
 from lanmesh.model.task import Failure, Outcome, TaskReport, failed, rejected
 from lanmesh.store import outbox, peers, tasks
 from lanmesh.store.database import Change, Database, Topic, Transaction
 
 log = logging.getLogger(__name__)
-
-IN_FLIGHT = 8
-"""Envelopes under way to one peer at a time."""
-
-
-class Attempt(Enum):
-    """What came of trying to deliver an envelope."""
-
-    ANSWERED = auto()
-    LOST = auto()
-    """The peer took the connection, and did not answer."""
-    UNREACHABLE = auto()
-    NOT_MADE = auto()
 
 
 class Deliveries:
@@ -69,69 +56,18 @@ class Deliveries:
                     for peer in outbox.peers_with_mail(self._database.read):
                         if peer not in lanes:
                             lanes.add(peer)
-                            group.create_task(self._lane(peer))
+                            group.create_task(self._lane(peer).run())
                     await changed.wait()
 
-    async def _lane(self, peer: PeerId) -> None:
-        failures = 0  # times in a row that all tries failed
-        missed = 0  # tries that failed since the peer last answered
-        last = Attempt.LOST
-        under_way: dict[WireId, asyncio.Task[Attempt]] = {}
-        with (
-            self._events.watch(Change(Topic.OUTBOX, peer)) as changed,
-            self._events.watch(Change(Topic.CONTACT, peer)) as contact,
-        ):
-            async with asyncio.TaskGroup() as group:
-                while True:
-                    changed.clear()
-                    for name, attempt in list(under_way.items()):
-                        if attempt.done():
-                            came = under_way.pop(name).result()
-                            if came is Attempt.ANSWERED:
-                                failures = missed = 0
-                            elif came is not Attempt.NOT_MADE:
-                                missed, last = missed + 1, came
-                    if missed and not under_way:
-                        failures, missed, chance = failures + 1, 0, self._chance.uniform()
-                        # Only word from the peer, or of it, cuts this short: new mail for it changes nothing.
-                        # Not at once, or two that hear each other's requests and no answers would never rest.
-                        await self._clock.sleep(pause(1, chance))
-                        longest_s = LONGEST_S if last is Attempt.UNREACHABLE else LONGEST_SILENT_S
-                        rest_s = pause(failures, chance, longest_s) - pause(1, chance)
-                        await heard(self._clock, contact, rest_s)
-                    if failures and contact.is_set():
-                        failures = 0
-                        contact.clear()
-                        await self._record(lambda tx: outbox.hasten(tx, peer, self._clock.now()))
-                    now = self._clock.now()
-                    # The longer a peer answers nothing, the less is sent; to one that is off, one envelope.
-                    off = failures and last is Attempt.UNREACHABLE
-                    most = 1 if off else IN_FLIGHT - missed
-                    batch = [
-                        delivery
-                        for delivery in outbox.due(self._database.read, peer, now, IN_FLIGHT + len(under_way))
-                        if delivery.envelope.id not in under_way
-                    ][: max(0, most - len(under_way))]
-                    if batch:
-                        contact.clear()
-                    for delivery in batch:
-                        attempt = group.create_task(self._try(delivery))
-                        attempt.add_done_callback(lambda _: changed.set())
-                        under_way[delivery.envelope.id] = attempt
-                    if batch:
-                        continue
-                    due_at = outbox.next_due(self._database.read, peer)
-                    if due_at is None or (under_way and (due_at <= now or len(under_way) >= most)):
-                        await changed.wait()
-                    else:
-                        await self._until(due_at, contact if failures else changed, peer)
-
-    async def _until(self, due_at: float, sooner: asyncio.Event, peer: PeerId) -> None:
-        """Wait until something is due, as the time passes that no clock can set back."""
-        wait_s = min(due_at - self._clock.now(), FARTHEST_S)
-        if not await heard(self._clock, sooner, wait_s) and self._clock.now() < due_at - SET_BACK_S:
-            # The clock was set back, or had been wrong when that was put off.
-            await self._record(lambda tx: outbox.hasten(tx, peer, self._clock.now()))
+    def _lane(self, peer: PeerId) -> Lane:
+        return Lane(
+            peer,
+            self._try,
+            database=self._database,
+            events=self._events,
+            clock=self._clock,
+            chance=self._chance,
+        )
 
     async def _try(self, delivery: Delivery) -> Attempt:
         try:
