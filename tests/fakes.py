@@ -30,6 +30,7 @@ from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.pairing import Pairings
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import BytesFrom, Clock, Executor, Interrupted, Progress, Random
+from lanmesh.engine.presence import Presences
 from lanmesh.engine.pull import Pull
 from lanmesh.engine.questions import Questions
 from lanmesh.engine.retention import Retention
@@ -179,6 +180,12 @@ class FakeMachine:
 
     def hardware(self) -> Hardware:
         return Hardware(cpu="Abacus", cores=4, memory_bytes=2**33, os="TestOS 1")
+
+    def __init__(self) -> None:
+        self.is_online = True
+
+    def online(self) -> bool:
+        return self.is_online
 
     def load(self) -> MachineLoad:
         return MachineLoad(cpu_percent=12.5, memory_percent=50.0)
@@ -637,6 +644,7 @@ class NodeUnderTest:
         self.proven = proven
         self.worker = self.executor = executor or FakeExecutor()
         self.surroundings = FakeSurroundings()
+        self.machine = FakeMachine()
         self.accept_mode = accept_mode
         self.limits = limits
         self.chance = FakeRandom(name, uniform)
@@ -805,12 +813,14 @@ class NodeUnderTest:
             envelopes=envelopes,
             outcomes=outcomes,
         )
+        self.presences = Presences(self.roster, self.machine, self.clock)
         peers = Peers(
             database=self.database,
             clock=self.clock,
             link=self.link,
-            machine=FakeMachine(),
+            machine=self.machine,
             surroundings=self.surroundings,
+            presences=self.presences,
             roster=self.roster,
             identity=Identity(id=self.name, name=f"The node {self.name}"),
             version="0.0.0",

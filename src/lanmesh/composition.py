@@ -28,6 +28,7 @@ from lanmesh.engine.node import Node
 from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.pairing import Pairings
 from lanmesh.engine.peers import Peers
+from lanmesh.engine.presence import Presences
 from lanmesh.engine.pull import Pull
 from lanmesh.engine.questions import Questions
 from lanmesh.engine.retention import Keep, Retention
@@ -152,6 +153,8 @@ class Composition:
             node_id=roster.node_id, peer_of=roster.peer_of, events=self._events, clock=clock
         )
         ways = Ways(sightings.places, roster.moved)
+        machine = LocalMachine()
+        presences = Presences(roster, machine, clock)
         links = self._links = Links(
             roster,
             roster,
@@ -162,7 +165,8 @@ class Composition:
             clock=clock,
             chance=chance,
             boot=self._boot,
-            met=lambda peer: peers.met(peer),  # noqa: PLW0108  # peers are made of links
+            met=lambda peer, boot: peers.met(peer, boot),  # noqa: PLW0108  # peers are made of links
+            heard=presences.heard,
         )
         link = HttpLink(
             roster,
@@ -183,8 +187,9 @@ class Composition:
             database=database,
             clock=clock,
             link=link,
-            machine=LocalMachine(),
+            machine=machine,
             surroundings=beside.surroundings,
+            presences=presences,
             roster=roster,
             identity=settings.identity,
             version=__version__,
@@ -275,6 +280,7 @@ class Composition:
                 retention.run(),
                 files.run(),
                 carriage.run(),
+                presences.run(),
                 *beside.works(node),
             )
         ]

@@ -83,6 +83,10 @@ class LocalMachine:
             )
         return self._hardware
 
+    def online(self) -> bool:
+        """Return whether a network other than the loopback is up; where that cannot be found out, yes."""
+        return _asked(_networks, True)
+
     def load(self) -> MachineLoad:
         """Return how busy it has been since the last look, at most one look a second."""
         now = time.monotonic()
@@ -110,6 +114,10 @@ def _asked(question: Callable[[], T], otherwise: T) -> T:
     except Exception as fault:  # noqa: BLE001 - kernels, containers and drivers fail in ways of their own
         log.debug("machine says nothing", extra={"question": question, "why": repr(fault)})
         return otherwise
+
+
+def _networks() -> bool:
+    return any(card.isup and "loopback" not in card.flags for card in psutil.net_if_stats().values())
 
 
 def _cpu() -> str:

@@ -51,6 +51,7 @@ class End:
         self.wire = Wire()
         self.asked: list[tuple[str, str, bytes, str]] = []
         self.reply = Reply(status=202, body=b'{"stored":true}')
+        self.heard: list[float] = []
         self.go_on = asyncio.Event()
         self.go_on.set()
         self.seen = asyncio.Event()
@@ -62,6 +63,7 @@ class End:
             given=f"{name}@{other}",
             token=None if name == "a" else f"{other}@{name}",
             answer=self._answer,
+            heard=lambda: self.heard.append(clock.monotonic()),
             spawn=group.create_task,
             clock=clock,
             chance=FakeRandom(name, 0.5),

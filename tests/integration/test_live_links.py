@@ -56,6 +56,7 @@ class End:
         self.socket = bind("127.0.0.1", 0)
         self.peers: dict[PeerId, Peer] = {}
         self.met: list[str] = []
+        self.heard: list[str] = []
 
     @property
     def name(self) -> PeerId:
@@ -72,7 +73,7 @@ class End:
         )
 
     def begin(self, calls: Calls, other: "End") -> Listener:
-        async def met(peer: PeerId) -> None:
+        async def met(peer: PeerId, _boot: str | None) -> None:
             self.met.append(peer)
 
         async def pin(_peer: PeerId, _certificate: bytes) -> bool:
@@ -93,6 +94,7 @@ class End:
             chance=self.node.chance,
             boot=self.node.boot,
             met=met,
+            heard=self.heard.append,
         )
         self.http = HttpLink(
             self.peers,

@@ -112,12 +112,13 @@ def _settings_of_files() -> list[SettingView]:
 
 def _show_peers(views: list[PeerView]) -> None:
     show_table(
-        ("peer", "address", "wire", "last answer", "last word", "waiting", "note"),
+        ("peer", "address", "wire", "presence", "last answer", "last word", "waiting", "note"),
         [
             (
                 view.id,
-                f"{view.host}:{view.port}",
+                f"{view.host}:{view.port}" if view.port else f"{view.host}, dials only",
                 view.wire if view.node_id is None else f"{view.wire} {short(view.node_id)}",
+                view.presence or "-",
                 ago(view.reached_at),
                 ago(view.heard_at),
                 str(view.queued),

@@ -9,16 +9,18 @@ from lanmesh.engine.admission import Limits
 from lanmesh.engine.allowance import Allowance
 from lanmesh.engine.callers import Caller
 from lanmesh.engine.ports import Clock, Machine, PeerLink, Surroundings
+from lanmesh.engine.presence import Presences
 from lanmesh.engine.roster import Roster
 from lanmesh.errors import MeshError, PeerNotFound
 from lanmesh.model import ids
 from lanmesh.model.envelope import Envelope
 from lanmesh.model.ids import PeerId
 from lanmesh.model.peer import Contact, Peer
+from lanmesh.model.presence import Presence
 from lanmesh.model.profile import Identity, Profile
 from lanmesh.model.task import AcceptMode
 from lanmesh.store import outbox, peers, tasks
-from lanmesh.store.database import Database, Transaction
+from lanmesh.store.database import Database, Topic, Transaction
 
 _ACCEPT_MODE = "accept-mode"
 _CONFIGURED_MODE = "accept-mode-configured"
@@ -34,6 +36,8 @@ class PeerState:
     has_token: bool
     queued: int
     """Envelopes that wait for it."""
+    presence: Presence | None
+    """Whether it is there; `None` of one to which there can be no link."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +61,7 @@ class Peers:
         link: PeerLink,
         machine: Machine,
         surroundings: Surroundings,
+        presences: Presences,
         roster: Roster,
         identity: Identity,
         version: str,
@@ -69,6 +74,7 @@ class Peers:
         self._link = link
         self._machine = machine
         self._surroundings = surroundings
+        self._presences = presences
         self._roster = roster
         self._identity = identity
         self._version = version
@@ -102,6 +108,7 @@ class Peers:
                 contact=peers.contact(read, peer.id),
                 has_token=self._roster.outbound(peer.id) is not None,
                 queued=outbox.count_waiting(read, peer.id),
+                presence=self._presences.of(peer.id),
             )
             for peer in self._roster.values()
         ]
@@ -203,17 +210,26 @@ class Peers:
         if sender in self._roster:
             peers.heard(tx, sender, self._clock.now())
 
-    async def met(self, peer: PeerId) -> None:
+    async def met(self, peer: PeerId, boot: str | None) -> None:
         """Note that a link to a peer has come up; what waits for that peer is tried at once.
+
+        Args:
+            peer: Who is there.
+            boot: The life of its node. In a new one, it is sent anew what it did not acknowledge.
 
         Raises:
             StorageFailed: That could not be noted.
         """
+        restarted = self._presences.greeted(peer, boot)
 
         def change(tx: Transaction) -> None:
             now = self._clock.now()
             peers.heard(tx, peer, now)
             peers.reached(tx, peer, now)
+            if restarted:
+                outbox.hasten(tx, peer, now)
+                tx.announce(Topic.OUTBOX, peer)
+                tx.announce(Topic.RETURN, peer)
 
         await self._database.write(change)
 

@@ -251,6 +251,9 @@ class Machine(Protocol):
     def load(self) -> MachineLoad:
         """Return how busy it has been since the last call."""
 
+    def online(self) -> bool:
+        """Return whether a network other than its own loopback is up."""
+
 
 class Surroundings(Protocol):
     """What stands beside this node and can be offered to peers: the gateway's agents and their means."""

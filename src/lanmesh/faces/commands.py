@@ -83,9 +83,8 @@ class Commands:
             fate = f"last error: {one_line(contact.error)}" if contact.error else "fine"
             if contact.reached_at is None and contact.error is None:
                 fate = "never talked to yet" if state.has_token else "no token for it in the .env file"
-            lines.append(
-                f"- {state.peer.id} at {state.peer.host}:{state.peer.port}, {state.peer.wire}: {fate}"
-            )
+            wire = state.peer.wire if state.presence is None else f"{state.peer.wire}, {state.presence}"
+            lines.append(f"- {state.peer.id} at {state.peer.host}:{state.peer.port}, {wire}: {fate}")
         if not node.peers.all():
             lines.append("no peers yet: /lan-pair pairs with one")
         for seen in node.pairing.sightings.strangers():

@@ -251,6 +251,7 @@ def peer_views(node: Node) -> list[views.PeerView]:
             state.contact,
             has_token=state.has_token,
             queued=state.queued,
+            presence=state.presence,
             accept_mode=node.peers.mode_of(state.peer.id),
         )
         for state in node.peers.all()

@@ -243,7 +243,8 @@ class Tools:
         )
         facts.append(f"takes tasks: {one_line(str(about.get('acceptMode', '?')))}")
         when = f" (as it was; {one_line(seen.error)})" if seen.error else ""
-        return f"- {name}{when}: {'; '.join(facts)}"
+        there = "" if state.presence is None else f" ({state.presence})"
+        return f"- {name}{there}{when}: {'; '.join(facts)}"
 
 
 def _check_own(task: Task, session: str | None) -> None:

@@ -73,6 +73,7 @@ class Channel:
         given: str,
         token: str | None,
         answer: Answerer,
+        heard: Callable[[], None],
         spawn: Spawn,
         clock: Clock,
         chance: Random,
@@ -87,6 +88,7 @@ class Channel:
             given: The token that this node has presented to it.
             token: The token that it has presented; `None` while it has not, as its hello will.
             answer: Answers what it asks.
+            heard: Told of each frame of its.
             spawn: Owns the tasks that do so: they outlive the link.
             clock: For beats.
             chance: So that not all nodes beat at once.
@@ -102,6 +104,7 @@ class Channel:
         self._socket = socket
         self._token = token
         self._answer = answer
+        self._heard = heard
         self._spawn = spawn
         self._clock = clock
         self._chance = chance
@@ -226,6 +229,7 @@ class Channel:
             while (text := await self._socket.receive()) is not None:
                 self._heard_at = self._clock.monotonic()
                 frame = frames.decode(text)
+                self._heard()
                 if frame.kind == ASK:
                     await self._take(frame)
                 elif frame.kind == ANSWER:

@@ -61,7 +61,8 @@ class Links:
         clock: Clock,
         chance: Random,
         boot: str,
-        met: Callable[[PeerId], Awaitable[None]],
+        met: Callable[[PeerId, str | None], Awaitable[None]],
+        heard: Callable[[PeerId], None],
     ) -> None:
         """Link this node to those of its peers that have proven a key.
 
@@ -75,7 +76,8 @@ class Links:
             clock: For pauses and beats.
             chance: So that not all dial at once.
             boot: Names this life of the node.
-            met: Told of each peer to which a link has come up.
+            met: Told of each peer to which a link has come up, and of its boot.
+            heard: Told of each word of a peer over its link.
         """
         self._peers = peers
         self._tokens = tokens
@@ -87,6 +89,7 @@ class Links:
         self._chance = chance
         self._boot = boot
         self._met = met
+        self._heard = heard
         self._app: App | None = None
         self._group: asyncio.TaskGroup | None = None
         self._channels: dict[PeerId, list[Channel]] = {}
@@ -243,7 +246,8 @@ class Links:
 
         return Channel(
             socket, peer=peer, node_id=node_id, dialled=dialled, given=given, token=token,
-            answer=answer, spawn=self._spawn, clock=self._clock, chance=self._chance,
+            answer=answer, heard=lambda: self._heard(peer), spawn=self._spawn, clock=self._clock,
+            chance=self._chance,
         )  # fmt: skip
 
     async def _answered(self, method: str, path: str, body: bytes, token: str, certified: NodeId) -> Reply:
@@ -279,7 +283,7 @@ class Links:
         self._changed(channel.peer)
         try:
             with suppress(MeshError):  # only what waits learns of it later
-                await self._met(channel.peer)
+                await self._met(channel.peer, channel.boot)
             with self._events.watch(Change(Topic.SIGHTING, channel.peer)) as seen:
                 await channel.run(seen)
         finally:

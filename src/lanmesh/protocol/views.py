@@ -8,6 +8,7 @@ from msgspec import Meta
 from lanmesh.model.delivery import Delivery
 from lanmesh.model.envelope import Mail
 from lanmesh.model.peer import DEFAULT_PORT, Contact, Pairing, Peer, Sighting
+from lanmesh.model.presence import Presence
 from lanmesh.model.task import AcceptMode, Task
 from lanmesh.protocol.codec import milliseconds
 
@@ -131,6 +132,8 @@ class PeerView(View, kw_only=True):
     error: str | None
     queued: int
     """Envelopes that wait for it."""
+    presence: Presence | None = None
+    """Whether it is there; `null` of one that is not paired."""
     accept_mode: AcceptMode | None = None
     """What is done with its tasks; `null`: the same as with all."""
 
@@ -339,7 +342,13 @@ def message_view(mail: Mail) -> MessageView:
 
 
 def peer_view(
-    peer: Peer, contact: Contact, *, has_token: bool, queued: int, accept_mode: AcceptMode | None = None
+    peer: Peer,
+    contact: Contact,
+    *,
+    has_token: bool,
+    queued: int,
+    presence: Presence | None = None,
+    accept_mode: AcceptMode | None = None,
 ) -> PeerView:
     """Return how a peer is shown."""
     return PeerView(
@@ -354,6 +363,7 @@ def peer_view(
         failed_at=milliseconds(contact.failed_at),
         error=contact.error,
         queued=queued,
+        presence=presence,
         accept_mode=accept_mode,
     )
 
