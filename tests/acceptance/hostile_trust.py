@@ -76,6 +76,28 @@ def _(target: Target) -> None:
         raise AssertionError("the node speaks TLS 1.2")
 
 
+@bad(36, "a token that was taken back, on an open link")
+def _(target: Target) -> None:
+    with guests(target, "linked") as (linked,):
+        linked.pair(target.node, code_of(target))
+        with (
+            socket.create_connection(("127.0.0.1", target.port), timeout=PATIENCE_S) as plain,
+            anybody(linked.file).wrap_socket(plain) as link,
+        ):
+            link.sendall(
+                head(
+                    "GET", "/lan/link", f"Authorization: Bearer {linked.token}", "Connection: Upgrade",
+                    "Upgrade: websocket", "Sec-WebSocket-Version: 13",
+                    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+                )
+            )  # fmt: skip
+            assert link.recv(4096).startswith(b"HTTP/1.1 101 ")
+            target.node.op("POST", "/op/peers/linked/unpair")
+
+            heard_to_the_end(link)
+        assert linked.ask(target.node, "/lan/whoami").json == {"status": "not_paired"}
+
+
 @bad(38, "a token with another peer's certificate")
 def _(target: Target) -> None:
     with guests(target, "one", "two") as (one, two):

@@ -49,7 +49,6 @@ ELSEWHERE = {
 """Shown by other tests."""
 
 LATER = {
-    36: "with /lan/link, which holds a connection open",
     29: "with files",
     81: "with files",
 }

@@ -1,11 +1,14 @@
 """where connections come in: in a bounded number, while they do not speak TLS yet"""
 
 import asyncio
+import logging
 import socket
 import ssl
 from collections.abc import Callable
 
 from lanmesh.net.shell import Limits
+
+log = logging.getLogger(__name__)
 
 _NO_FILE_S = 0.2
 """Until it is tried again to let somebody in, where the system has no file left for that."""
@@ -65,3 +68,6 @@ class Entrance:
             await loop.connect_accepted_socket(self._protocol, connection, ssl=self._tls, **options)
         except OSError:
             connection.close()  # it does not speak TLS 1.3, shows a key that nobody knows, or has left
+        except Exception:  # one caller must not close the port to all
+            log.exception("connection failed before its first word")
+            connection.close()
