@@ -202,5 +202,5 @@ class Wire(MemoryLink):
         self._me = me
         self._network = network
 
-    async def _ask(self, peer: PeerId, question: Question) -> bytes:
+    async def ask(self, peer: PeerId, question: Question) -> bytes:
         return await self._network.ask(self._me, peer, self._tokens.outbound(peer), question)
