@@ -19,7 +19,8 @@ class Relay:
         self.begun = self.ended = 0.0
         """When the latest turn was asked for here, and when its end came by (`time.perf_counter`)."""
         self._gateway = gateway
-        self._turn: object = None
+        self._turn: tuple[object, str] | None = None
+        """By which connection, and under which id."""
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> "Relay":
@@ -56,14 +57,14 @@ class Relay:
     async def _up(self, node: web.WebSocketResponse, gateway: aiohttp.ClientWebSocketResponse) -> None:
         async for message in node:
             if '"method":"agent"' in message.data:
-                self.begun, self._turn = time.perf_counter(), json.loads(message.data)["id"]
+                self.begun, self._turn = time.perf_counter(), (gateway, json.loads(message.data)["id"])
             await gateway.send_str(message.data)
 
     async def _down(self, gateway: aiohttp.ClientWebSocketResponse, node: web.WebSocketResponse) -> None:
         async for message in gateway:
             came = time.perf_counter()
             await node.send_str(message.data)
-            if f'"id":"{self._turn}"' in message.data[:200]:
+            if '"type":"res"' in message.data[:200]:
                 frame = json.loads(message.data)  # behind the sending, so that the node does not wait for it
-                if frame["type"] == "res" and frame["payload"]["status"] != "accepted":
+                if (gateway, frame["id"]) == self._turn and frame["payload"]["status"] != "accepted":
                     self.ended = came
