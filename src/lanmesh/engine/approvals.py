@@ -1,18 +1,13 @@
 """end the tasks that their owner does not decide about in time"""
 
-from lanmesh.engine.events import Events, heard
+from lanmesh.engine.deadlines import STEP, keep_deadlines
+from lanmesh.engine.events import Events
 from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.ports import Clock
 from lanmesh.model.ids import PeerId
 from lanmesh.model.task import APPROVAL_S, Failure, rejected
 from lanmesh.store import tasks
-from lanmesh.store.database import Change, Database, Topic, Transaction
-
-_LOOK_S = 3600.0
-"""Between two looks at the clock, which may have jumped, as after a suspend."""
-
-_STEP = 100
-"""Tasks ended in one transaction."""
+from lanmesh.store.database import Database, Topic, Transaction
 
 
 class Approvals:
@@ -30,26 +25,23 @@ class Approvals:
 
     async def run(self) -> None:
         """End what nobody decided, each at its time, until cancelled."""
-        with self._events.watch(Change(Topic.APPROVAL)) as changed:
-            while True:
-                changed.clear()
-                while await self._database.insist(self._expire, self._clock.sleep):
-                    pass
-                waiting = tasks.awaiting_approval(self._database.read, 1)
-                if not waiting:
-                    await changed.wait()
-                else:
-                    left_s = (waiting[0].decide_by or 0.0) - self._clock.now()
-                    await heard(self._clock, changed, min(max(left_s, 0.0), _LOOK_S))
+        await keep_deadlines(
+            self._database,
+            self._events,
+            self._clock,
+            topic=Topic.APPROVAL,
+            next_due=lambda tx: next((task.decide_by for task in tasks.awaiting_approval(tx, 1)), None),
+            end_late=self._expire,
+        )
 
     def _expire(self, tx: Transaction) -> bool:
         """End some of what has waited too long; return whether there may be more."""
         now = self._clock.now()
         late = [
-            task for task in tasks.awaiting_approval(tx, _STEP) if task.decide_by and task.decide_by <= now
+            task for task in tasks.awaiting_approval(tx, STEP) if task.decide_by and task.decide_by <= now
         ]
         for task in late:
             hours = f"{APPROVAL_S / 3600:g} h"
             why = f"the owner of {self._me} did not decide within {hours}"
             self._outcomes.end(tx, task, rejected(Failure.EXPIRED, why))
-        return len(late) == _STEP
+        return len(late) == STEP

@@ -1,7 +1,8 @@
 """what tasks ask back: asked by their doers, answered by their askers, and for how long that is waited for"""
 
+from lanmesh.engine.deadlines import STEP, keep_deadlines
 from lanmesh.engine.envelopes import Envelopes
-from lanmesh.engine.events import Events, heard
+from lanmesh.engine.events import Events
 from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.ports import Clock
 from lanmesh.errors import IllegalTransition
@@ -12,16 +13,10 @@ from lanmesh.model.ids import short
 from lanmesh.model.task import Failure, Task, TaskEvent, TaskMode, TaskState, failed
 from lanmesh.protocol.json import cut
 from lanmesh.store import outbox, questions, tasks
-from lanmesh.store.database import Change, Database, Topic, Transaction
+from lanmesh.store.database import Database, Topic, Transaction
 
 _MOST_BYTES = 64_000
 """Of a question, and of an answer: both stand in reports beside all else."""
-
-_LOOK_S = 3600.0
-"""Between two looks at the clock, which may have jumped, as after a suspend."""
-
-_STEP = 100
-"""Tasks ended in one transaction."""
 
 
 class Questions:
@@ -98,23 +93,20 @@ class Questions:
 
     async def run(self) -> None:
         """End what nobody answers, each at its time, until cancelled."""
-        with self._events.watch(Change(Topic.QUESTION)) as changed:
-            while True:
-                changed.clear()
-                while await self._database.insist(self._expire, self._clock.sleep):
-                    pass
-                waiting = questions.open_ones(self._database.read, 1)
-                if not waiting:
-                    await changed.wait()
-                else:
-                    left_s = waiting[0][1] + QUESTION_S - self._clock.now()
-                    await heard(self._clock, changed, min(max(left_s, 0.0), _LOOK_S))
+        await keep_deadlines(
+            self._database,
+            self._events,
+            self._clock,
+            topic=Topic.QUESTION,
+            next_due=lambda tx: next((at + QUESTION_S for _, at in questions.open_ones(tx, 1)), None),
+            end_late=self._expire,
+        )
 
     def _expire(self, tx: Transaction) -> bool:
         """End some of what has waited too long; return whether there may be more."""
         ends = self._clock.now() - QUESTION_S
-        late = [name for name, asked_at in questions.open_ones(tx, _STEP) if asked_at <= ends]
+        late = [name for name, asked_at in questions.open_ones(tx, STEP) if asked_at <= ends]
         for name in late:
             why = f"its question was not answered within {QUESTION_S / 3600:g} h"
             self._outcomes.end(tx, tasks.get(tx, name), failed(Failure.EXPIRED, why))
-        return len(late) == _STEP
+        return len(late) == STEP
