@@ -1,7 +1,7 @@
 """ask a running node: the library for programs and for the CLI"""
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Any, TypeVar
@@ -16,6 +16,7 @@ from lanmesh.model.ids import quoted
 from lanmesh.model.peer import DEFAULT_PORT
 from lanmesh.model.task import AcceptMode
 from lanmesh.protocol import problems, sse
+from lanmesh.protocol.files import FileBody, KeepRequest
 from lanmesh.protocol.views import (
     AcceptRequest,
     DelegateRequest,
@@ -111,9 +112,20 @@ class Client:
         """Return a peer's profile: fresh if it answers, else the one it last showed."""
         return await self._get(f"/op/peers/{_segment(peer)}/profile", PeerProfileView)
 
-    async def send(self, peer: str, text: str) -> DeliveryView:
+    async def keep(self, *paths: str) -> list[FileBody]:
+        """Have the node keep copies of files of this machine, by absolute paths, to be sent."""
+        if not paths:
+            return []
+        body = msgspec.json.encode(KeepRequest(paths=list(paths)))
+        headers = {"Content-Type": "application/json"}
+        patient = aiohttp.ClientTimeout(sock_connect=5)
+        async with self._asked("POST", "/op/files", data=body, headers=headers, timeout=patient) as answer:
+            return msgspec.json.decode(await answer.read(), type=list[FileBody])
+
+    async def send(self, peer: str, text: str, *, files: Sequence[FileBody] = ()) -> DeliveryView:
         """Say something to a peer; returns after the first attempt to deliver it, or 5 s."""
-        return await self._call("POST", "/op/messages", DeliveryView, SendRequest(peer=peer, text=text))
+        asked = SendRequest(peer=peer, text=text, files=list(files))
+        return await self._call("POST", "/op/messages", DeliveryView, asked)
 
     async def messages(self, *, unread: bool = False, limit: int = 50) -> list[MessageView]:
         """Return the latest messages, the oldest of them first."""
@@ -124,14 +136,20 @@ class Client:
         await self._request("POST", "/op/messages/read", msgspec.json.encode(ReadRequest(numbers=numbers)))
 
     async def delegate(
-        self, peer: str, text: str, *, timeout_s: float | None = None, parent: str | None = None
+        self,
+        peer: str,
+        text: str,
+        *,
+        timeout_s: float | None = None,
+        parent: str | None = None,
+        files: Sequence[FileBody] = (),
     ) -> TaskView:
         """Ask a peer to do something; the task is stored when this returns, not yet done."""
         try:
             timeout = None if timeout_s is None else round(timeout_s * 1000)
         except (ValueError, OverflowError) as fault:
             raise InvalidRequest("the timeout must be a number of seconds") from fault
-        asked = DelegateRequest(peer=peer, text=text, timeout=timeout, parent=parent)
+        asked = DelegateRequest(peer=peer, text=text, timeout=timeout, parent=parent, files=list(files))
         return await self._call("POST", "/op/tasks", TaskView, asked)
 
     async def outbox(self, *, limit: int = 50) -> list[DeliveryView]:

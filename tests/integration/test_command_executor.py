@@ -231,6 +231,8 @@ def test_the_program_gets_an_environment_without_secrets(bench: Bench) -> None:
         "LANMESH_ATTEMPT": "2",
         "LANMESH_ROOT_ID": "root-1",
         "LANMESH_STATE_DIR": str(bench.folder),
+        "LANMESH_FILES": str(bench.folder / "work" / bench.id / "given"),
+        "LANMESH_OUTPUT": str(bench.folder / "work" / bench.id / "made"),
     }
 
 

@@ -200,6 +200,7 @@ async def test_messages_are_sent_listed_and_read(mesh: Mesh) -> None:
                 "text": "hello",
                 "receivedAt": NOW_MS,
                 "readAt": None,
+                "files": [],
             }
         ]
         assert (read.status, read.body, unread.json) == (204, b"", [])

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from lanmesh.cli.files import FileOption, absolute, rows
 from lanmesh.cli.node import ask
 from lanmesh.cli.terminal import JsonFlag, ago, plain, show_json, show_table, show_text, text_of
 from lanmesh.client import Client
@@ -13,11 +14,16 @@ from lanmesh.protocol.views import DeliveryView, MessageView
 def send(
     peer: Annotated[str, typer.Argument(help="To whom.")],
     text: Annotated[str, typer.Argument(help="What to say; - reads it from stdin.")],
+    file: FileOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Say something to a peer."""
     words = text_of(text)
-    delivery = ask(lambda node: node.send(peer, words))
+
+    async def sending(node: Client) -> DeliveryView:
+        return await node.send(peer, words, files=await node.keep(*absolute(file)))
+
+    delivery = ask(sending)
     if json:
         show_json(delivery)
     else:
@@ -47,6 +53,8 @@ def inbox(
         claim = "" if message.proven else " (by its own word)"
         print(f"{plain(message.sender)}{claim}, {new}{ago(message.received_at)}:")
         show_text("  " + message.text.replace("\n", "\n  "))
+        for name, much, _, where in rows(message.files):
+            print(f"  file {name}, {much}: {where}")
     if not messages:
         print("no new messages" if unread else "no messages yet")
 

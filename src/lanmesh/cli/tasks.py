@@ -5,10 +5,13 @@ import os
 import sys
 import time
 from contextlib import aclosing, suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lanmesh.cli import files
+from lanmesh.cli.files import FileOption, absolute, brought
 from lanmesh.cli.node import ask as node_says
 from lanmesh.cli.node import owner_only
 from lanmesh.cli.terminal import (
@@ -33,7 +36,7 @@ from lanmesh.protocol.views import EventView, TaskView
 Id = Annotated[str, typer.Argument(help="Id of the task, or its first characters.")]
 
 
-def delegate(
+def delegate(  # noqa: PLR0917  # typer calls it by name
     peer: Annotated[str, typer.Argument(help="Who is to do it.")],
     text: Annotated[str, typer.Argument(help="What is to be done; - reads it from stdin.")],
     wait: Annotated[
@@ -43,6 +46,7 @@ def delegate(
     timeout: Annotated[
         float | None, typer.Option(metavar="S", help="Seconds that the run may take there; else 600.")
     ] = None,
+    file: FileOption = None,
     json: JsonFlag = False,
 ) -> None:
     """Ask a peer to do something.
@@ -50,14 +54,25 @@ def delegate(
     With --wait, what happens is told on standard error and the result printed; the exit status
     is 0 for a result, 1 for a task that failed or was rejected, 7 if it is still open. Waiting
     is not running: a task goes on when nobody waits for it.
+
+    The task begins once its files are there; what it makes comes back, and lanmesh task shows where it lies.
     """
     words = text_of(text)
 
     async def work(node: Client) -> TaskView:
         asked = await node.delegate(
-            peer, words, timeout_s=timeout, parent=os.environ.get("LANMESH_TASK_ID") or None
+            peer,
+            words,
+            timeout_s=timeout,
+            parent=os.environ.get("LANMESH_TASK_ID") or None,
+            files=await node.keep(*absolute(file)),
         )
-        return asked if wait is None else await _follow(node, asked.id, wait, quiet=json)
+        if wait is None:
+            return asked
+        deadline = time.monotonic() + wait
+        await brought(node, asked, wait, made=False, quiet=json)
+        ended = await _follow(node, asked.id, max(0.0, deadline - time.monotonic()), quiet=json)
+        return await brought(node, ended, deadline - time.monotonic(), made=True, quiet=json)
 
     task = node_says(work)
     if wait is not None:
@@ -104,8 +119,11 @@ def tasks(
         print("no tasks yet")
 
 
-def task(
+def task(  # noqa: PLR0912  # one line for each fact
     task: Id,
+    save: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Copy the files that have come into a folder.")
+    ] = None,
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Tell what happens until its end, then print the result.")
     ] = False,
@@ -120,8 +138,12 @@ def task(
         _show_end(node_says(lambda node: _follow(node, task, None, quiet=json)), json=json)
         return
     view = node_says(lambda node: node.task(task))
+    saved = [] if save is None else files.save(view.files, save)
     if json:
         show_json(view)
+        return
+    if save is not None:
+        print("\n".join(plain(str(path)) for path in saved) or "no file of it has come yet")
         return
     direction = "asked of" if view.direction == "asked" else "doing for"
     facts = [("task", view.id), (direction, view.peer), ("state", _state(view))]
@@ -144,6 +166,9 @@ def task(
         facts.append(("progress", first_line(view.progress.split("\n")[-1], 200)))
     show_facts([*facts, ("task's text", first_line(view.description, 200))])
     print()
+    if view.files:
+        show_table(("file", "size", "", "where"), files.rows(view.files))
+        print()
     for event in view.events:
         print(_line(event))
     if view.result is not None:

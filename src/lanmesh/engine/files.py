@@ -214,6 +214,11 @@ class Files:
         """Yield bytes of a whole file."""
         return self._shelf.read(ref.sha256, begin, end)
 
+    async def fetched(self, caller: Caller, ref: FileRef) -> None:
+        """Note that a caller has read a file to its end."""
+        now = self._clock.now()
+        await self._database.write(lambda tx: files.fetched(tx, caller.origin, ref.sha256, now))
+
     def comes(self, named: Named) -> bool:
         """Return whether bytes of a file are coming now."""
         return (named.origin, named.ref.sha256) in self._coming

@@ -99,6 +99,8 @@ class CommandExecutor:
             await self._end({task.local_id})  # the attempt that asked may have left something behind
         output, errors = Beginning(said), End(said)
         try:
+            # What it leaves there goes back with the result (`Files.made`).
+            await asyncio.to_thread(self._folder(task, "made").mkdir, 0o700, parents=True, exist_ok=True)
             async with fed(_told(task)) as stdin, read(output) as stdout, read(errors) as stderr:
                 status = await self._finished(task, stdin, stdout, stderr, (output, errors))
         except OSError as fault:
@@ -220,7 +222,12 @@ class CommandExecutor:
             "LANMESH_ATTEMPT": str(task.attempt),
             "LANMESH_ROOT_ID": task.chain.root_id,
             "LANMESH_STATE_DIR": str(self._state_folder),
+            "LANMESH_FILES": str(self._folder(task, "given")),
+            "LANMESH_OUTPUT": str(self._folder(task, "made")),
         }
+
+    def _folder(self, task: Task, kind: str) -> Path:
+        return self._state_folder / "work" / task.local_id / kind
 
 
 async def _tell(

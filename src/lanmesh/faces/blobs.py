@@ -12,6 +12,7 @@ from lanmesh.engine.node import Node
 from lanmesh.errors import FileNotFound, InvalidRequest, OffsetDiffers, RangeImpossible
 from lanmesh.faces.description import shaped
 from lanmesh.faces.http import Route, bearer, certified, json, problem, whole_number
+from lanmesh.model.file import FileRef
 from lanmesh.protocol.codec import encode
 from lanmesh.protocol.files import FileStanding
 from lanmesh.protocol.openapi import Shape
@@ -59,7 +60,7 @@ class Blobs:
         headers["Content-Length"] = str(end - begin)
         if request.method == "HEAD":
             return Response(headers=headers, media_type=_MEDIA)
-        pieces = self._node.files.read(ref, begin, end)
+        pieces = self._read(caller, ref, begin, end)
         return _Pieces(pieces, request, 200 if part is None else 206, headers)
 
     @shaped(Shape(gives=FileStanding, query=("offset",)))
@@ -80,6 +81,13 @@ class Blobs:
         answer = json(encode(told))
         answer.headers["Upload-Offset"] = str(standing.present)
         return answer
+
+    async def _read(self, caller: Caller, ref: FileRef, begin: int, end: int) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._node.files.read(ref, begin, end)) as pieces:
+            async for piece in pieces:
+                yield piece
+        if end == ref.size:
+            await self._node.files.fetched(caller, ref)
 
     def _standing(self, caller: Caller, sha256: str) -> Response:
         standing = self._node.files.standing(caller, sha256)

@@ -14,9 +14,11 @@ from lanmesh.errors import InvalidRequest
 from lanmesh.faces.description import shaped
 from lanmesh.faces.http import LAST_EVENT_ID, EventStream, Route, body_of, json, wait_of, whole_number
 from lanmesh.model.history import Event
+from lanmesh.model.ids import Origin
 from lanmesh.model.task import DEFAULT_TIMEOUT_S, TaskState
 from lanmesh.protocol import profiles, sse, views
 from lanmesh.protocol.codec import encode, milliseconds
+from lanmesh.protocol.files import FileBody, KeepRequest, files_named, naming
 from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.openapi import Shape
 from lanmesh.protocol.views import SettingView, StatusView
@@ -57,6 +59,7 @@ class Operator:
             Route("GET", "/op/messages", self.messages),
             Route("POST", "/op/messages", self.send),
             Route("POST", "/op/messages/read", self.read),
+            Route("POST", "/op/files", self.keep),
             Route("GET", "/op/outbox", self.outbox),
             Route("POST", "/op/outbox/{delivery}/resend", self.resend),
             Route("GET", "/op/tasks", self.tasks),
@@ -111,14 +114,23 @@ class Operator:
         """Tell the latest messages, the oldest of them first."""
         unread = request.query_params.get("unread") == "1"
         mail = self._node.mail.inbox(_limit(request), unread=unread)
-        return _json([views.message_view(message) for message in mail])
+        of = self._node.files.of_message
+        return _json([views.message_view(each, of(Origin(each.origin), each.id)) for each in mail])
 
     @shaped(Shape(takes=views.SendRequest, gives=views.DeliveryView, status=(202,)))
     async def send(self, request: Request) -> Response:
         """Say something to a peer."""
         asked = await _asked(request, views.SendRequest)
-        delivery = await self._node.mail.send(asked.peer, asked.text, wait_s=_SEND_WAIT_S)
+        delivery = await self._node.mail.send(
+            asked.peer, asked.text, files=files_named(asked.files), wait_s=_SEND_WAIT_S
+        )
         return _json(views.delivery_view(delivery), 202)
+
+    @shaped(Shape(takes=KeepRequest, gives=list[FileBody]))
+    async def keep(self, request: Request) -> Response:
+        """Keep copies of files of this machine, to be sent with something; folders are all their files."""
+        asked = await _asked(request, KeepRequest)
+        return _json(naming(await self._node.files.keep(asked.paths)))
 
     @shaped(Shape(takes=views.ReadRequest, status=(204,)))
     async def read(self, request: Request) -> Response:
@@ -156,7 +168,11 @@ class Operator:
         asked = await _asked(request, views.DelegateRequest)
         timeout_s = DEFAULT_TIMEOUT_S if asked.timeout is None else asked.timeout / 1000
         task = await self._node.tasks.delegate(
-            asked.peer, asked.text, timeout_s=timeout_s, parent=asked.parent
+            asked.peer,
+            asked.text,
+            timeout_s=timeout_s,
+            parent=asked.parent,
+            files=files_named(asked.files),
         )
         return self._task(task.local_id, 202)
 
@@ -216,7 +232,8 @@ class Operator:
     def _task(self, name: str, status: int = 200) -> Response:
         found = self._node.tasks.find(name)
         events = [_event_view(event) for event in found.events]
-        return _json(views.task_view(found.task, found.delivery, events), status)
+        files = self._node.files.of_task(found.task.local_id)
+        return _json(views.task_view(found.task, found.delivery, events, files), status)
 
 
 async def _frames(news: AsyncGenerator[News, None]) -> AsyncGenerator[bytes, None]:

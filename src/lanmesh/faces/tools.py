@@ -18,7 +18,7 @@ from lanmesh.faces.http import Route, body_of, json
 from lanmesh.model import ids
 from lanmesh.model.envelope import Mail
 from lanmesh.model.ids import LocalId, short
-from lanmesh.model.task import DEFAULT_TIMEOUT_S, Task
+from lanmesh.model.task import DEFAULT_TIMEOUT_S, Task, WaitingFor
 from lanmesh.protocol import sessions
 from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.openapi import Shape
@@ -221,8 +221,17 @@ class Tools:
             )
         else:
             cut = "\n(The result was longer than this.)" if task.truncated else ""
-            text = fenced(task.result or "", peer=task.peer, proven=True, what="result") + cut
+            said = "\n".join([task.result or "", *self._files(task)])
+            text = fenced(said, peer=task.peer, proven=True, what="result") + cut
         return Answer(text=text, task=task.local_id, version=task.version)
+
+    def _files(self, task: Task) -> list[str]:
+        """Return a line for each file that the doer of a task has made: where it lies, or why it does not."""
+        made = [state for state in self._node.files.of_task(task.local_id) if state.made]
+        return [
+            f"[file {one_line(state.ref.name)}: {state.place or one_line(state.error or 'still on its way')}]"
+            for state in made
+        ]
 
     async def _peer(self, state: PeerState) -> str:
         name = state.peer.id
@@ -259,6 +268,8 @@ def _progress(task: Task) -> str:
         return f"{what} and is being canceled: {task.peer} has not said yet that it has ended."
     if task.not_stopped is not None:
         return f"{what}: it could not be stopped ({one_line(task.not_stopped)})."
+    if task.waiting_for is WaitingFor.FILES:
+        return f"{what}: it begins once its files are there."
     if task.waiting_for is not None:
         return f"{what}: it waits for {task.waiting_for} by its owner there."
     goes_on = f"{what}. It goes on without you; lan_task tells how it fares."

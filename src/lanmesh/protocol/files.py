@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from lanmesh.errors import InvalidRequest
-from lanmesh.model.file import MAX_FILE_BYTES, MAX_FILES, FileRef
+from lanmesh.model.file import MAX_FILE_BYTES, MAX_FILES, FileRef, FileState
 
 _SHA256 = r"^[0-9a-f]{64}\Z"
 
@@ -57,3 +57,50 @@ class FileStanding(msgspec.Struct, kw_only=True, rename="camel"):
     size: int
     present: int
     """Bytes of it that are here, from its beginning on; all of them, once their hash was found to fit."""
+
+
+class FileView(msgspec.Struct, kw_only=True, rename="camel"):
+    """A file as its owner may see it."""
+
+    name: str
+    size: int
+    sha256: str
+    media_type: str
+    sent: bool
+    """Whether this node sends it; else it comes from a peer."""
+    made: bool
+    """Whether the task's doer has made it; else it came with the task or the message."""
+    present: int
+    """Bytes of it that have come to where they belong, as far as is known."""
+    settled: bool
+    """Whether nothing more is to come of it."""
+    error: str | None
+    """Why it does not come."""
+    place: str | None
+    """Where it lies here, if it came from a peer and is whole."""
+
+
+class KeepRequest(msgspec.Struct, kw_only=True, rename="camel"):
+    """Files of this machine that are to be sent."""
+
+    paths: list[str]
+    """Absolute ones, of files and folders."""
+
+
+def file_views(states: Iterable[FileState]) -> list[FileView]:
+    """Return how files are shown."""
+    return [
+        FileView(
+            name=state.ref.name,
+            size=state.ref.size,
+            sha256=state.ref.sha256,
+            media_type=state.ref.media,
+            sent=state.ours,
+            made=state.made,
+            present=state.present,
+            settled=state.settled,
+            error=state.error,
+            place=state.place,
+        )
+        for state in states
+    ]

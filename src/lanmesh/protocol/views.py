@@ -1,5 +1,6 @@
 """what the operator port tells of tasks, mail and peers: the structs of its JSON"""
 
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import msgspec
@@ -7,10 +8,12 @@ from msgspec import Meta
 
 from lanmesh.model.delivery import Delivery
 from lanmesh.model.envelope import Mail
+from lanmesh.model.file import FileState
 from lanmesh.model.peer import DEFAULT_PORT, Contact, Pairing, Peer, Sighting
 from lanmesh.model.presence import Presence
 from lanmesh.model.task import AcceptMode, Task
 from lanmesh.protocol.codec import milliseconds
+from lanmesh.protocol.files import FileBodies, FileView, file_views
 
 
 class View(msgspec.Struct, kw_only=True, rename="camel"):
@@ -29,7 +32,6 @@ class DeliveryView(View, kw_only=True):
 
     id: str
     type: str
-    """`message`, `task`, `result`, …"""
     peer: str
     task: str | None
     """The local id of the task that it is about."""
@@ -100,19 +102,20 @@ class TaskView(View, kw_only=True):
     delivery: DeliveryView | None = None
     """Of a task asked: how its request fares. Of one done: how its result fares."""
     events: list[EventView] = []
+    files: list[FileView] = []
 
 
 class MessageView(View, kw_only=True):
     """A message that arrived."""
 
     number: int
-    """Its place in the inbox."""
     id: str
     sender: str
     proven: bool
     text: str
     received_at: int | None
     read_at: int | None
+    files: list[FileView] = []
 
 
 class PeerView(View, kw_only=True):
@@ -239,6 +242,7 @@ class SendRequest(View, kw_only=True):
 
     peer: str
     text: str
+    files: FileBodies = []
 
 
 class DelegateRequest(View, kw_only=True):
@@ -250,6 +254,7 @@ class DelegateRequest(View, kw_only=True):
     """Milliseconds that the run may take."""
     parent: str | None = None
     """The local id of the task whose run asks."""
+    files: FileBodies = []
 
 
 class Words(View, kw_only=True):
@@ -291,7 +296,10 @@ def delivery_view(delivery: Delivery) -> DeliveryView:
 
 
 def task_view(
-    task: Task, delivery: Delivery | None = None, events: list[EventView] | None = None
+    task: Task,
+    delivery: Delivery | None = None,
+    events: list[EventView] | None = None,
+    files: Iterable[FileState] = (),
 ) -> TaskView:
     """Return how a task is shown."""
     return TaskView(
@@ -325,10 +333,11 @@ def task_view(
         finished_at=milliseconds(task.finished_at),
         delivery=None if delivery is None else delivery_view(delivery),
         events=events or [],
+        files=file_views(files),
     )
 
 
-def message_view(mail: Mail) -> MessageView:
+def message_view(mail: Mail, files: Iterable[FileState] = ()) -> MessageView:
     """Return how a message is shown."""
     return MessageView(
         number=mail.number,
@@ -338,6 +347,7 @@ def message_view(mail: Mail) -> MessageView:
         text=mail.text,
         received_at=milliseconds(mail.received_at),
         read_at=milliseconds(mail.read_at),
+        files=file_views(files),
     )
 
 

@@ -154,6 +154,15 @@ def settle(
     tx.announce(Topic.FILES)
 
 
+def fetched(tx: Transaction, reader: Origin, sha256: str, now: float) -> None:
+    """Note that a reader has got all of a file of this node's own."""
+    tx.run(
+        "UPDATE files SET settled_at = ?, error = NULL WHERE sha256 = ? AND origin = 'self' AND reader = ? "
+        "AND (settled_at IS NULL OR error IS NOT NULL)",
+        now, sha256, reader,
+    )  # fmt: skip
+
+
 def of_task(tx: Transaction, task: LocalId) -> list[Named]:
     """Return the files of a task, those that it came with first, each in the order of their envelope."""
     return [_named(row) for row in tx.rows(_FILE + "WHERE f.task = ? ORDER BY f.made, f.seq", task)]
