@@ -21,7 +21,6 @@ class Between:
         self.identity = NodeIdentity.kept_in(file)
         self.seen = bytearray()
         """All that was said in either direction while TLS ended here."""
-        self.connections = 0
         self.change: Callable[[bytes], bytes] = bytes
         """What becomes of what the caller says."""
         self._port = port
@@ -46,7 +45,6 @@ class Between:
         await self._close()
 
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            self.connections += 1
             tls = anybody() if ends_tls else None
             there, onward = await asyncio.open_connection("127.0.0.1", self._target, ssl=tls)
             self._writers |= {writer, onward}

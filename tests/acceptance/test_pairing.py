@@ -207,7 +207,11 @@ def test_whoever_takes_the_place_of_a_paired_peer_is_sent_nothing(mesh: Mesh) ->
     said = a.lanmesh("send", "b", "a secret")
 
     assert said.out.startswith("queued")
-    assert "shows another key" in said.out
+    until(
+        lambda: "shows another key" in a.lanmesh("profile", "b").err,
+        lambda: a.op("GET", "/op/peers").json,
+        LONG_S,
+    )
     assert mallory.op("GET", "/op/messages").json == []
     mallory.kill()
     b.start()
