@@ -198,12 +198,3 @@ def _watch_stdin(loop: asyncio.AbstractEventLoop, leave: Callable[[], None]) -> 
     while os.read(_STDIN, 65536):
         pass
     loop.call_soon_threadsafe(leave)
-
-
-def new_loop() -> asyncio.AbstractEventLoop:
-    """Return the fastest event loop that this machine has."""
-    try:
-        import uvloop  # noqa: PLC0415  # there is none for Windows
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()

@@ -13,7 +13,6 @@ from typing import Any, TypeVar
 
 import psutil
 import pytest
-import uvloop
 
 from lanmesh.engine.ports import Interrupted
 from lanmesh.errors import InvalidConfig
@@ -35,9 +34,8 @@ T = TypeVar("T")
 class Bench:
     """One task and the loop on which executors do it, in a folder of its own."""
 
-    def __init__(self, folder: Path, loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.loop = loop
         self.id = local_id(os.urandom(16))  # so that no test finds the processes of another
 
     def executor(
@@ -71,7 +69,7 @@ class Bench:
         async def bounded() -> T:
             return await asyncio.wait_for(doing, BOUND_S)
 
-        with asyncio.Runner(loop_factory=self.loop) as runner:
+        with asyncio.Runner() as runner:
             return runner.run(bounded())
 
     def outcome(self, executor: CommandExecutor, description: str = "do it") -> Outcome:
@@ -88,9 +86,9 @@ class Bench:
         return [pid for pid in psutil.pids() if task_of(pid) == self.id and not gone(pid)]
 
 
-@pytest.fixture(params=[asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
-    found = Bench(tmp_path, request.param)
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    found = Bench(tmp_path)
     yield found
     for pid in found.bearers():
         os.kill(pid, signal.SIGKILL)
@@ -436,7 +434,7 @@ from pathlib import Path
 sys.path[:0] = {path!r}
 from lanmesh.executors.command import CommandExecutor
 from tests.integration.test_command_executor import Bench
-bench = Bench(Path.cwd(), asyncio.new_event_loop)
+bench = Bench(Path.cwd())
 bench.id = {task!r}
 bench.within(bench.shell({script!r}).run(bench.task(), print))
 """

@@ -43,5 +43,5 @@ def run(  # noqa: PLR0917  # typer reads the options from here
         until_stdin_closes=until_stdin_closes,
     )
     logs.to_terminal()
-    with asyncio.Runner(loop_factory=daemon.new_loop) as runner:
+    with asyncio.Runner() as runner:
         runner.run(daemon.run(options))

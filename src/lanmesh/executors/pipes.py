@@ -69,10 +69,8 @@ class End(Flow):
         self._tell(data)
 
 
-# The pipes are made here, for uvloop makes sockets instead, and a socket cannot be opened by name:
-# `cat /dev/stdin` and `echo … > /dev/stderr` would fail. Both loops give them up in public, too,
-# which `Process` does not where a child that is still alive holds them. A cancellation must not come
-# between: uvloop would close the descriptor and leave the file that has it open.
+# The pipes are made here, so that they can be given up where a child that is still alive holds them,
+# which `Process` does not. A cancellation must not come between, and leave a file that nobody closes.
 
 
 @asynccontextmanager

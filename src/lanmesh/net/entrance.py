@@ -5,6 +5,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 
 from lanmesh.net.shell import Limits
 
@@ -62,12 +63,14 @@ class Entrance:
             next(iter(self._greeted)).cancel()
 
     async def _greet(self, connection: socket.socket) -> None:
+        """Give a connection to its protocol; from here on the loop owns it, and closes it.
+
+        Closed here too, its number could be another connection's by the time the loop closes that.
+        """
         loop = asyncio.get_running_loop()
         options = {} if self._tls is None else {"ssl_handshake_timeout": self._limits.handshake_s}
         try:
-            await loop.connect_accepted_socket(self._protocol, connection, ssl=self._tls, **options)
-        except OSError:
-            connection.close()  # it does not speak TLS 1.3, shows a key that nobody knows, or has left
+            with suppress(OSError):  # it does not speak TLS 1.3, shows a key that nobody knows, or has left
+                await loop.connect_accepted_socket(self._protocol, connection, ssl=self._tls, **options)
         except Exception:  # one caller must not close the port to all
             log.exception("connection failed before its first word")
-            connection.close()
