@@ -293,10 +293,8 @@ class Task:
         state = TRANSITIONS[self.state].get(event)
         if state is None:
             raise IllegalTransition(f"cannot {event} task {short(self.local_id)}: it is {self.state}")
-        goes_on = event in {TaskEvent.ADOPT, TaskEvent.STOP, TaskEvent.GO_ON}
-        return replace(
-            self, state=state, version=self.version + 1, progress=self.progress if goes_on else None
-        )
+        said = self.progress if event in {TaskEvent.ADOPT, TaskEvent.STOP, TaskEvent.GO_ON} else None
+        return replace(self, state=state, version=self.version + 1, progress=said)
 
     def told(self, progress: str) -> "Task":
         """Return the task with the latest words of its run; its state stays."""
@@ -343,6 +341,8 @@ class Task:
 
     def asking(self, question: str) -> "Task":
         """Return the task as it waits for an answer; its claim is given up, and that time does not count."""
+        if self.canceling is not None:
+            raise IllegalTransition(f"cannot ask about task {short(self.local_id)}: it is being canceled")
         said = dialogue.asked(self.dialogue, self.attempt, question)
         return replace(self.after(TaskEvent.ASK), boot=None, host_boot=None, dialogue=said)
 
