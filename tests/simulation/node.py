@@ -170,6 +170,11 @@ class SimulatedNode(NodeUnderTest):
             await self.life.bury()
             await asyncio.sleep(2.0)
 
+    @property
+    def leaving(self) -> bool:
+        """Whether it was told to stop: by then it lets nobody in, and ends what it does by itself."""
+        return self._stopping.is_set()
+
     async def stop(self) -> None:
         """Stop in good order."""
         mine = self.life

@@ -202,7 +202,7 @@ class World:
             except MeshError as fault:
                 self.ledger.note(self._loop.time(), f"{mine.name} tells its owner: {fault.code}")
             except Exception as fault:  # noqa: BLE001
-                if not mine.dead:
+                if not mine.dead and not node.leaving:
                     self.ledger.violation(f"{mine.name} has an error for its owner: {fault!r}")
 
         task = mine.run(guarded())
