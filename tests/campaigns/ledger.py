@@ -133,8 +133,11 @@ class Ledger:
             ends[_end(doing)] += 1
             wrong += _disagreements(task.name, doing, effects[task.name])
             attempts[task.name] = doing["attempt"]
-        # What nobody acknowledged may have run, once.
-        twice = sum(1 for name, count in effects.items() if count > attempts.get(name, 1))
+        # What nobody acknowledged may have run, too: as often as whoever has it says.
+        begun = Counter(attempts)
+        for node in nodes:
+            begun |= _begun(node)
+        twice = sum(1 for name, count in effects.items() if count > begun[name])
         said_count = {node.home: Counter(_texts(node)) for node in nodes}
         lost_messages = [text for text, to in self.messages if not said_count[to.home][text]]
         doubled = [text for seen in said_count.values() for text, count in seen.items() if count > 1]
@@ -193,6 +196,12 @@ def _insisted(node: NodeProcess, path: str, what: Json) -> None:
             return False
 
     until(taken, lambda: f"{path} of {node.home.name} acknowledges nothing", SETTLING_S)
+
+
+def _begun(node: NodeProcess) -> Counter[str]:
+    """Return how often a node has begun each of the latest tasks that it does, by name."""
+    doing = [task for task in node.op("GET", "/op/tasks?limit=1000").json if task["direction"] == "doing"]
+    return Counter({task["description"].split()[0]: task["attempt"] for task in doing})
 
 
 def _idle(node: NodeProcess) -> bool:
