@@ -144,12 +144,11 @@ def _contradicted(world: "World", node: "SimulatedNode") -> Iterator[str]:
 
 
 def _stray(world: "World", asked: Task, delivery: Delivery) -> bool:
-    """Return whether a request was given up and disowned, and came after it had been canceled there."""
-    return (
-        world.plan.outlasts(DAY_S)
-        and asked.state is TaskState.CANCELED
-        and delivery.state in {DeliveryState.EXPIRED, DeliveryState.UNKNOWN}
-    )
+    """Return whether a request came to nothing, and a copy of it came once it was canceled there."""
+    over = {DeliveryState.REFUSED}
+    if world.plan.outlasts(DAY_S):
+        over |= {DeliveryState.EXPIRED, DeliveryState.UNKNOWN}
+    return asked.state is TaskState.CANCELED and delivery.state in over
 
 
 def _done(doer: "SimulatedNode", asker: str, wire_id: str) -> Task | None:
