@@ -1,12 +1,12 @@
 """carry the bytes of files to peers that have their names, and fetch those that are not brought"""
 
-import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
 from lanmesh.engine.events import Events, heard
 from lanmesh.engine.files import Files
+from lanmesh.engine.lanes import for_each_peer
 from lanmesh.engine.ports import Clock, FileLink, Random, Shelf
 from lanmesh.engine.retry import LONGEST_S, pause
 from lanmesh.errors import (
@@ -62,17 +62,13 @@ class Carriage:
 
     async def run(self) -> None:
         """Open a lane for every peer with which files are under way, until cancelled."""
-        lanes: set[PeerId] = set()
-        async with asyncio.TaskGroup() as group:
-            with self._events.watch(Change(Topic.FILES)) as changed:
-                while True:
-                    changed.clear()
-                    for peer in files.peers(self._database.read):
-                        if peer not in lanes:
-                            lanes.add(peer)
-                            group.create_task(self._lane(peer, self._send))
-                            group.create_task(self._lane(peer, self._fetch))
-                    await changed.wait()
+        await for_each_peer(
+            self._events,
+            Topic.FILES,
+            lambda: files.peers(self._database.read),
+            lambda peer: self._lane(peer, self._send),
+            lambda peer: self._lane(peer, self._fetch),
+        )
 
     async def _lane(self, peer: PeerId, step: Step) -> None:
         failures = 0

@@ -1,6 +1,5 @@
 """carry the outbox to peers until each envelope is acknowledged"""
 
-import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,6 +7,7 @@ from dataclasses import replace
 from lanmesh.engine import reports
 from lanmesh.engine.events import Events
 from lanmesh.engine.lane import Attempt, Lane
+from lanmesh.engine.lanes import for_each_peer
 from lanmesh.engine.ports import Clock, PeerLink, Random
 from lanmesh.engine.retry import LONGEST_S, LONGEST_SILENT_S, pause
 from lanmesh.errors import AnswerLost, MeshError, PeerUnreachable, StorageFailed, TooBusy, TooFast
@@ -16,7 +16,7 @@ from lanmesh.model.envelope import EnvelopeType
 from lanmesh.model.ids import PeerId, short
 from lanmesh.model.task import Failure, Outcome, TaskReport, failed, rejected
 from lanmesh.store import outbox, peers, tasks
-from lanmesh.store.database import Change, Database, Topic, Transaction
+from lanmesh.store.database import Database, Topic, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -48,16 +48,12 @@ class Deliveries:
 
     async def run(self) -> None:
         """Open a lane for every peer that has mail, until cancelled."""
-        lanes: set[PeerId] = set()
-        async with asyncio.TaskGroup() as group:
-            with self._events.watch(Change(Topic.OUTBOX)) as changed:
-                while True:
-                    changed.clear()
-                    for peer in outbox.peers_with_mail(self._database.read):
-                        if peer not in lanes:
-                            lanes.add(peer)
-                            group.create_task(self._lane(peer).run())
-                    await changed.wait()
+        await for_each_peer(
+            self._events,
+            Topic.OUTBOX,
+            lambda: outbox.peers_with_mail(self._database.read),
+            lambda peer: self._lane(peer).run(),
+        )
 
     def _lane(self, peer: PeerId) -> Lane:
         return Lane(

@@ -1,12 +1,12 @@
 """ask peers how the tasks fare that they were asked for: while one waits, at contact, and now and then"""
 
-import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
 
 from lanmesh.engine import reports
 from lanmesh.engine.events import Events, heard
+from lanmesh.engine.lanes import for_each_peer
 from lanmesh.engine.ports import Clock, PeerLink, Random
 from lanmesh.errors import AnswerLost, MeshError, PeerUnreachable, TaskNotFound
 from lanmesh.model.delivery import Delivery, DeliveryEvent, DeliveryState
@@ -52,16 +52,9 @@ class Pull:
 
     async def run(self) -> None:
         """Keep up with every peer that was asked for something, until cancelled."""
-        lanes: set[PeerId] = set()
-        async with asyncio.TaskGroup() as group:
-            with self._events.watch(Change(Topic.OUTBOX)) as changed:
-                while True:
-                    changed.clear()
-                    for peer in tasks.peers_asked(self._database.read):
-                        if peer not in lanes:
-                            lanes.add(peer)
-                            group.create_task(self._lane(peer))
-                    await changed.wait()
+        await for_each_peer(
+            self._events, Topic.OUTBOX, lambda: tasks.peers_asked(self._database.read), self._lane
+        )
 
     async def follow(self, task: Task) -> None:
         """Keep the record of an asked task up to date by asking its peer, until it is final."""
