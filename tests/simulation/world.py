@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, assert_never
 
+import apsw
+
 from lanmesh.errors import MeshError, StorageFailed, TasksNotAccepted
 from lanmesh.model.task import TaskState
 from lanmesh.protocol import codec
@@ -202,7 +204,8 @@ class World:
             except MeshError as fault:
                 self.ledger.note(self._loop.time(), f"{mine.name} tells its owner: {fault.code}")
             except Exception as fault:  # noqa: BLE001
-                if not mine.dead and not node.leaving:
+                cut_off = node.leaving and isinstance(fault, apsw.ConnectionClosedError)
+                if not mine.dead and not cut_off:
                     self.ledger.violation(f"{mine.name} has an error for its owner: {fault!r}")
 
         task = mine.run(guarded())
