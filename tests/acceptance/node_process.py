@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -166,6 +167,8 @@ class NodeProcess:
         self.printed: list[str] = []
         self.command_lines: list[str] = []
         self.process: subprocess.Popen[bytes] | None = None
+        self.network: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext
+        """Lets a thread be on the node's network meanwhile, where that is another one."""
         self.settings = {
             **settings,
             # Without mDNS, which would show it the nodes of all other tests on this machine.
@@ -232,7 +235,7 @@ class NodeProcess:
     ) -> "NodeProcess":
         """Start the process, by another command where one is given; it is not up yet."""
         assert self.process is None
-        with self.log.open("ab") as log:
+        with self.log.open("ab") as log, self.network():
             self.process = subprocess.Popen(
                 [*under, LANMESH, "run", *arguments], env=self.environ(**(environ or {})), cwd=self.home,
                 stdin=stdin, stdout=log, stderr=log,
@@ -335,10 +338,11 @@ class NodeProcess:
 
     def lanmesh(self, *arguments: str, stdin: str = "", **environ: str) -> Said:
         """Run a verb of the command line against it."""
-        done = subprocess.run(
-            [LANMESH, *arguments], env=self.environ(**environ), cwd=self.home, input=stdin.encode(),
-            capture_output=True, timeout=60, check=False,
-        )  # fmt: skip
+        with self.network():
+            done = subprocess.run(
+                [LANMESH, *arguments], env=self.environ(**environ), cwd=self.home, input=stdin.encode(),
+                capture_output=True, timeout=60, check=False,
+            )  # fmt: skip
         said = Said(done.returncode, done.stdout.decode(), done.stderr.decode())
         self.printed += [said.out, said.err]
         confidential.show(done.stdout + done.stderr)
@@ -356,13 +360,14 @@ class NodeProcess:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """Ask on the mesh port; with a token if one is given."""
-        return http_call(
-            self.port,
-            method,
-            path,
-            None if envelope is None else json.dumps(envelope).encode(),
-            {"Content-Type": "application/json", **_bearer(token), **(headers or {})},
-        )
+        with self.network():
+            return http_call(
+                self.port,
+                method,
+                path,
+                None if envelope is None else json.dumps(envelope).encode(),
+                {"Content-Type": "application/json", **_bearer(token), **(headers or {})},
+            )
 
     def give(self, envelope: Mapping[str, Any]) -> Answer:
         """Post a task under the shared token."""
@@ -370,14 +375,15 @@ class NodeProcess:
 
     def op(self, method: str, path: str, asked: object = None) -> Answer:
         """Ask on the operator port; what the CLI shows with --json, without starting a process."""
-        answer = http_call(
-            self.operator_port,
-            method,
-            path,
-            None if asked is None else json.dumps(asked).encode(),
-            _bearer(self.operator_token),
-            tls=False,
-        )
+        with self.network():
+            answer = http_call(
+                self.operator_port,
+                method,
+                path,
+                None if asked is None else json.dumps(asked).encode(),
+                _bearer(self.operator_token),
+                tls=False,
+            )
         if path.startswith("/op/pairing"):
             confidential.hand_out_code(answer.body)
         return answer

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.mesh import Mesh
-from tests.namespaces.hosts import Host, ip, network, why_not
+from tests.namespaces.hosts import Host, Networks, why_not
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -18,31 +17,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def lay(tmp_path: Path) -> Iterator[Callable[..., tuple[Host, ...]]]:
+def networks(tmp_path: Path) -> Iterator[Networks]:
+    with Networks(tmp_path) as networks:
+        yield networks
+
+
+@pytest.fixture
+def lay(networks: Networks) -> Callable[..., tuple[Host, ...]]:
     """Give what lays networks: of each host, its addresses by network."""
-    mesh, hosts, networks = Mesh(tmp_path), list[Host](), dict[str, None]()
 
     def lay(**addresses: dict[str, str]) -> tuple[Host, ...]:
-        for name, joined in addresses.items():
-            for each in joined:
-                if each not in networks:
-                    networks[each] = None
-                    network(each)
-            hosts.append(Host(name, mesh))
-            for each, address in joined.items():
-                hosts[-1].join(each, address)
-        return tuple(hosts)
+        return tuple(networks.host(name, joined) for name, joined in addresses.items())
 
-    try:
-        yield lay
-    finally:
-        try:
-            mesh.end()
-        finally:
-            for host in hosts:
-                host.remove()
-            for each in networks:
-                ip(f"link delete {each}")
+    return lay
 
 
 @pytest.fixture

@@ -4,12 +4,14 @@ import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 from tests.acceptance.mesh import Mesh
 from tests.acceptance.node_process import NodeProcess
+from tests.namespaces.cable import Cable
 
 MESH_PORT = 18760
 _CLONE_NEWNET = 0x40000000
@@ -37,9 +39,10 @@ def ip(words: str, inside: str | None = None) -> None:
 class Host:
     """A machine with its own network, and one node that listens on all of it."""
 
-    def __init__(self, name: str, mesh: Mesh) -> None:
+    def __init__(self, name: str, mesh: Mesh, keys: Mapping[str, object]) -> None:
         """Make it; it is on no network yet. The node knows nobody, and is not started."""
         self.name = name
+        self._cables: dict[str, Cable] = {}
         ip(f"netns add {name}")
         ip("link set lo up", name)
         self.node: NodeProcess = mesh.lone(
@@ -51,9 +54,11 @@ class Host:
                     "operatorPort": MESH_PORT + 1,
                     "discovery": True,
                     "command": ["wc", "-w"],
+                    **keys,
                 },
             }
         )
+        self.node.network = self.inside
 
     @contextmanager
     def inside(self) -> Iterator[NodeProcess]:
@@ -66,8 +71,7 @@ class Host:
                 _enter(home.fileno())
 
     def start(self) -> None:
-        with self.inside() as node:
-            node.start()
+        self.node.start()
 
     def on(self, network: str) -> str:
         """Return the name of the host's interface to a network."""
@@ -78,6 +82,7 @@ class Host:
         outer = f"{self.name}-{network}"
         ip(f"link add {outer} type veth peer name {self.on(network)} netns {self.name}")
         ip(f"link set {outer} master {network} up")
+        ip(f"link set {self.on(network)} gso_max_segs 1", self.name)  # each frame is one packet
         ip(f"address add {address}/{_PREFIX} dev {self.on(network)}", self.name)
         ip(f"link set {self.on(network)} up", self.name)
 
@@ -92,14 +97,59 @@ class Host:
         ip(f"address del {before}/{_PREFIX} dev {self.on(network)}", self.name)
         ip(f"address add {after}/{_PREFIX} dev {self.on(network)}", self.name)
 
+    def cable(self, network: str) -> Cable:
+        """Put a cable that the test has in its hand between the host and a network that it is on."""
+        outer, near, far = (f"{self.name}-{network}{end}" for end in ("", "-i", "-o"))
+        ip(f"link set {outer} nomaster")
+        ip(f"link add {near} type veth peer name {far}")
+        ip(f"link set {far} master {network} up")
+        ip(f"link set {near} up")
+        self._cables[near] = cable = Cable(outer, near)
+        cable.start()
+        return cable
+
     def remove(self) -> None:
+        for near, cable in self._cables.items():
+            cable.end()
+            ip(f"link delete {near}")
         ip(f"netns delete {self.name}")
 
 
-def network(name: str) -> None:
-    """Lay a network: a bridge, with no router and no way out."""
-    ip(f"link add {name} type bridge mcast_snooping 0")
-    ip(f"link set {name} up")
+class Networks:
+    """Networks and the hosts on them, for as long as a `with` lasts. Each is a bridge with no way out."""
+
+    def __init__(self, folder: Path) -> None:
+        """Have the homes of the nodes in a folder."""
+        self._mesh = Mesh(folder)
+        self._hosts: list[Host] = []
+        self._networks: list[str] = []
+
+    def __enter__(self) -> "Networks":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._mesh.end()
+        finally:
+            for host in self._hosts:
+                host.remove()
+            for each in self._networks:
+                ip(f"link delete {each}")
+
+    def host(self, name: str, joined: Mapping[str, str], **keys: object) -> Host:
+        """Set up a host with its address in each network, and of its node more keys under `node`."""
+        for network in joined:
+            if network not in self._networks:
+                ip(f"link add {network} type bridge mcast_snooping 0")
+                ip(f"link set {network} up")
+                self._networks.append(network)
+        host = Host(name, self._mesh, keys)
+        self._hosts.append(host)
+        for network, address in joined.items():
+            host.join(network, address)
+        return host
 
 
 def _enter(namespace: int) -> None:
