@@ -3,15 +3,15 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
 from enum import StrEnum
-from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import apsw
 
-from lanmesh.errors import DatabaseDamaged, InvalidConfig, StorageFailed
+from lanmesh.errors import DatabaseDamaged, StorageFailed
+from lanmesh.store import faults
+from lanmesh.store.connection import connect, opened
 
 log = logging.getLogger(__name__)
 
@@ -28,16 +28,6 @@ _DISK_S = 2.0
 
 _CHECKPOINT_PAGES = 1000
 """The WAL is copied back from 4 MB on, beside the writer (SQLite's own default is the same)."""
-
-_DAMAGED = (apsw.CorruptError, apsw.NotADBError)
-_OF_THE_DISK = (
-    apsw.FullError,
-    apsw.IOError,
-    apsw.ReadOnlyError,
-    apsw.CantOpenError,
-    apsw.BusyError,
-    *_DAMAGED,
-)
 
 
 class Topic(StrEnum):
@@ -104,13 +94,13 @@ class _Reads(Transaction):
     def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         try:
             return super().rows(sql, *values)
-        except _OF_THE_DISK as fault:
+        except faults.OF_THE_DISK as fault:
             raise self._failed(fault) from fault
 
     def row(self, sql: str, *values: Any) -> tuple[Any, ...] | None:
         try:
             return super().row(sql, *values)
-        except _OF_THE_DISK as fault:
+        except faults.OF_THE_DISK as fault:
             raise self._failed(fault) from fault
 
 
@@ -163,16 +153,19 @@ class Database:
         try:
             path.touch(mode=0o600)
             path.chmod(0o600)  # before SQLite opens it: the WAL beside it gets the same mode
-            self._connection = _opened(path, vfs)
-            self._reader = _connect(path, vfs)
-            self._checkpointer = _connect(path, vfs)
-        except _DAMAGED as fault:
+            self._connection = opened(path, vfs)
+            self._reader = connect(path, vfs)
+            self._checkpointer = connect(path, vfs)
+        except faults.DAMAGED as fault:
             raise DatabaseDamaged(
-                f"{path} is damaged ({_reason(fault)}) and was left as it is: restore it, or move it away "
-                "together with its -wal and -shm; the next start then begins without its tasks and messages"
+                f"{path} is damaged ({faults.reason(fault)}) and was left as it is: restore it, or move it "
+                "away together with its -wal and -shm; the next start then begins without its tasks and "
+                "messages"
             ) from fault
         except (apsw.Error, OSError) as fault:
-            raise StorageFailed(f"{path} cannot be used as the node's database: {_reason(fault)}") from fault
+            raise StorageFailed(
+                f"{path} cannot be used as the node's database: {faults.reason(fault)}"
+            ) from fault
         self._connection.set_wal_hook(self._note_wal)
         self._reader.pragma("query_only", True)
 
@@ -191,11 +184,10 @@ class Database:
         return self._damage or self._refusal
 
     def _unreadable(self, fault: apsw.Error) -> StorageFailed:
-        damaged = isinstance(fault, _DAMAGED)
-        told = DatabaseDamaged() if damaged else StorageFailed("the node's disk cannot be read")
-        if damaged and self._damage is None:
+        told = faults.not_read(fault)
+        if isinstance(told, DatabaseDamaged) and self._damage is None:
             self._damage = told.detail  # until the next start: what of it is read may be whole
-            log.error("database damaged", extra={"why": _reason(fault)})
+            log.error("database damaged", extra={"why": faults.reason(fault)})
         return told
 
     async def write(self, change: Callable[[Transaction], T]) -> T:
@@ -257,9 +249,9 @@ class Database:
         try:
             await self._in_writer(lambda: self._write_all(batch, results, changes))
         except Exception as fault:  # noqa: BLE001  # nothing of the batch is kept, and each caller hears why
-            failure = _failure(fault)
+            failure = faults.not_written(fault)
             if failure.detail != self._refusal:  # tried again every few seconds, told once
-                log.error("commit failed", extra={"why": _reason(fault)})  # noqa: TRY400  # a cause, no bug
+                log.error("commit failed", extra={"why": faults.reason(fault)})  # noqa: TRY400  # a cause, no bug
             self._refusal = failure.detail
             results = [(False, failure)] * len(batch)
             changes.clear()
@@ -290,7 +282,7 @@ class Database:
                 except Exception as fault:  # whatever it is belongs to its caller alone
                     if not self._connection.in_transaction:
                         raise  # SQLite took all back by itself, as it does when the disk is full
-                    results.append((False, _told(fault)))
+                    results.append((False, faults.told(fault)))
                 else:
                     results.append((True, value))
                     changes |= transaction.changes
@@ -310,91 +302,3 @@ class Database:
         except apsw.Error:
             log.warning("checkpoint failed", exc_info=True)
         self._wal_pages = 0
-
-
-def _told(fault: Exception) -> Exception:
-    """Return what a caller is told of a fault: of the disk's, only that it was the disk."""
-    return _failure(fault) if isinstance(fault, _OF_THE_DISK) else fault
-
-
-def _failure(fault: Exception) -> StorageFailed:
-    cause = fault.__context__ if isinstance(fault.__context__, apsw.Error) else fault
-    if isinstance(cause, _DAMAGED):
-        told: StorageFailed = DatabaseDamaged()
-    elif isinstance(cause, apsw.FullError):
-        told = StorageFailed("the node's disk is full, nothing was kept; it goes on once there is room")
-    else:
-        told = StorageFailed()
-    told.__cause__ = fault
-    return told
-
-
-def _reason(fault: BaseException) -> str:
-    # A rollback under a savepoint hides why SQLite rolled back.
-    return str(fault.__context__ if isinstance(fault.__context__, apsw.Error) else fault)
-
-
-def _opened(path: Path, vfs: str | None) -> apsw.Connection:
-    """Return a connection to a file that is whole and has the tables of this version.
-
-    A file that is refused keeps what it had, its WAL included.
-    """
-    connection = _connect(path, vfs)
-    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
-    try:
-        _check(connection)
-        _migrate(connection, path)
-        _settle(connection)
-    except BaseException:
-        connection.close()
-        raise
-    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 0)
-    return connection
-
-
-def _check(connection: apsw.Connection) -> None:
-    found = connection.pragma("quick_check", 1)
-    if found != "ok":
-        raise apsw.CorruptError(" ".join(found.split()))
-
-
-def _connect(path: Path, vfs: str | None) -> apsw.Connection:
-    connection = apsw.Connection(str(path), vfs=vfs)
-    connection.set_busy_timeout(5000)
-    for name, value in (
-        ("journal_mode", "wal"),
-        ("synchronous", "full"),
-        ("fullfsync", True),  # macOS: fsync alone does not reach the platter there
-        ("foreign_keys", True),
-        ("wal_autocheckpoint", 0),
-    ):
-        connection.pragma(name, value)
-    return connection
-
-
-def _settle(connection: apsw.Connection) -> None:
-    """Bring to the disk what an earlier life committed and was killed before it could sync.
-
-    It can be read from now on, and so be acknowledged to whoever repeats it.
-    """
-    with suppress(apsw.FullError):  # raised by the copying: the WAL itself is synced before
-        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
-
-
-def _migrate(connection: apsw.Connection, path: Path) -> None:
-    steps = sorted(
-        (entry for entry in resources.files(__package__).joinpath("migrations").iterdir()
-         if entry.name.endswith(".sql")),
-        key=lambda entry: entry.name,
-    )  # fmt: skip
-    done = connection.pragma("user_version")
-    if done > len(steps):
-        raise InvalidConfig(
-            f"{path} was written by a newer version of this program (tables {done}, known {len(steps)}): "
-            "install that version again, or use another state folder"
-        )
-    for number, step in enumerate(steps[done:], start=done + 1):
-        with connection:
-            for _ in connection.execute(step.read_text(encoding="utf-8")):
-                pass
-            connection.pragma("user_version", number)
