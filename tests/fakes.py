@@ -54,16 +54,8 @@ from lanmesh.model.file import FileRef
 from lanmesh.model.ids import LocalId, NodeId, PeerId, WireId
 from lanmesh.model.peer import DEFAULT_PORT, Pairing, Peer, Place
 from lanmesh.model.profile import Hardware, Identity, MachineLoad, Offers
-from lanmesh.model.task import (
-    AcceptMode,
-    Failure,
-    Outcome,
-    Task,
-    TaskMode,
-    TaskReport,
-    TaskState,
-    failed,
-)
+from lanmesh.model.report import TaskReport
+from lanmesh.model.task import AcceptMode, Failure, Outcome, Task, TaskMode, TaskState, failed
 from lanmesh.protocol import certificates, codec, problems, profiles
 from lanmesh.shelf import Shelf
 from lanmesh.store.database import Change, Database

@@ -22,7 +22,8 @@ from lanmesh.faces.http import application
 from lanmesh.faces.rest import Rest
 from lanmesh.model.ids import PeerId, WireId
 from lanmesh.model.peer import Peer, Place
-from lanmesh.model.task import TaskReport, TaskState
+from lanmesh.model.report import TaskReport
+from lanmesh.model.task import TaskState
 from lanmesh.net.calls import Calls
 from lanmesh.net.dialling import Ways
 from lanmesh.net.identity import NodeIdentity, make

@@ -6,7 +6,8 @@ import pytest
 
 from lanmesh.errors import TaskNotFound
 from lanmesh.model.delivery import DeliveryState
-from lanmesh.model.task import AcceptMode, TaskReport, TaskState
+from lanmesh.model.report import TaskReport
+from lanmesh.model.task import AcceptMode, TaskState
 from tests.fakes import SHARED_CALLER, Fault, Mesh, NodeUnderTest, a_task, settle, soon, until
 
 

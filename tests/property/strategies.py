@@ -10,7 +10,8 @@ from hypothesis.strategies import SearchStrategy
 from lanmesh.model import ids
 from lanmesh.model.envelope import Answer, Cancel, CancelResult, Envelope, Message, Question, TaskRequest
 from lanmesh.model.ids import LocalId, PeerId, WireId
-from lanmesh.model.task import FINAL, TaskError, TaskMode, TaskReport, TaskState, WaitingFor
+from lanmesh.model.report import TaskReport
+from lanmesh.model.task import FINAL, TaskError, TaskMode, TaskState, WaitingFor
 
 WORDS = string.ascii_letters + string.digits
 

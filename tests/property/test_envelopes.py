@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from lanmesh.errors import InvalidRequest
 from lanmesh.model.envelope import Envelope
-from lanmesh.model.task import TaskReport, TaskState
+from lanmesh.model.report import TaskReport
+from lanmesh.model.task import TaskState
 from lanmesh.protocol import problems, profiles
 from lanmesh.protocol.codec import (
     decode_envelope,

@@ -9,6 +9,7 @@ from lanmesh.errors import IllegalTransition
 from lanmesh.model.chain import Chain
 from lanmesh.model.ids import SELF, LocalId, Origin, WireId
 from lanmesh.model.record import presumed, reopened, reported
+from lanmesh.model.report import TaskReport, first_report_of, report_of
 from lanmesh.model.task import (
     FINAL,
     TRANSITIONS,
@@ -16,7 +17,6 @@ from lanmesh.model.task import (
     Outcome,
     Task,
     TaskEvent,
-    TaskReport,
     TaskState,
     WaitingFor,
     canceled,
@@ -95,7 +95,7 @@ def test_no_order_of_events_leaves_the_table(events: list[TaskEvent]) -> None:
 
 @given(st.sampled_from(BEGINNINGS), st.lists(st.sampled_from(DEEDS), max_size=30))
 def test_whatever_is_done_the_record_of_a_task_agrees_with_itself(task: Task, deeds: list[str]) -> None:
-    first = task.first_report()
+    first = first_report_of(task)
     for now, deed in enumerate(deeds, 1):
         try:
             after = done(task, deed, float(now))
@@ -110,7 +110,7 @@ def test_whatever_is_done_the_record_of_a_task_agrees_with_itself(task: Task, de
         assert (after.result is not None) == (after.state is TaskState.COMPLETED)
         assert after.canceling is None or after.state in {TaskState.WORKING, TaskState.SUBMITTED}
         assert after.attempt == task.attempt + (deed == "claim")
-        assert after.first_report() == first
+        assert first_report_of(after) == first
         task = after
 
 
@@ -152,7 +152,7 @@ CLAIMED = TASK.claimed("b", 1.0, repeatable=True)
 def test_in_whatever_order_reports_arrive_the_asker_learns_the_end(said: list[Task]) -> None:
     record = replace(TASK, origin=SELF, peer="server-219")
     for task in said:
-        record = reported(record, task.report(), 3.0)
+        record = reported(record, report_of(task), 3.0)
 
     end = ENDS[0]
     assert (record.state, record.result, record.error) == (end.state, end.result, end.error)

@@ -17,8 +17,9 @@ from lanmesh.errors import InvalidRequest, NotAllowed, TaskNotFound
 from lanmesh.model import ids
 from lanmesh.model.envelope import Answer, Cancel, CancelResult, Envelope, Question, TaskRequest
 from lanmesh.model.ids import SELF, SHARED, LocalId, WireId
+from lanmesh.model.report import TaskReport, first_report_of, report_of
 from lanmesh.model.supply import short_of_files
-from lanmesh.model.task import Failure, Task, TaskError, TaskReport, TaskState, WaitingFor, canceled
+from lanmesh.model.task import Failure, Task, TaskError, TaskState, WaitingFor, canceled
 from lanmesh.store import files, inbox, tasks
 from lanmesh.store.database import Database, Transaction
 
@@ -125,7 +126,7 @@ class Arrivals:
             after = reports.record(tx, task, report, now)
             inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=task.local_id)
             self._peers.note_contact(tx, envelope.sender)
-            return after.report()
+            return report_of(after)
 
         return await self._database.write(change)
 
@@ -146,13 +147,13 @@ class Arrivals:
         def change(tx: Transaction) -> TaskReport:
             task = _known(tx, caller, said.task_id)
             if admission.already_seen(tx, caller, envelope, digest) is not None:
-                return task.report()
+                return report_of(task)
             self._peers.allowance.check(tx, caller, envelope)
             after = self._questions.take(tx, task, said.text, said.attempt)
             now = self._clock.now()
             inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=task.local_id)
             self._peers.note_contact(tx, envelope.sender)
-            return after.report()
+            return report_of(after)
 
         return await self._database.write(change)
 
@@ -160,7 +161,7 @@ class Arrivals:
         """Take an answer for a task of the caller's, by its wire id or local id; see `answer`."""
         check_pace(caller)
         return await self._database.write(
-            lambda tx: self._questions.take(tx, _known(tx, caller, identifier), text).report()
+            lambda tx: report_of(self._questions.take(tx, _known(tx, caller, identifier), text))
         )
 
     async def cancel(self, caller: Caller, envelope: Envelope, digest: bytes) -> TaskReport:
@@ -187,7 +188,7 @@ class Arrivals:
                 self._peers.note_contact(tx, envelope.sender)
             if task is None:
                 return _unseen(wish.task_id)
-            return self._cancels.cancel(tx, task, _by(task.peer)).report()
+            return report_of(self._cancels.cancel(tx, task, _by(task.peer)))
 
         return await self._database.write(change)
 
@@ -202,7 +203,7 @@ class Arrivals:
 
         def change(tx: Transaction) -> TaskReport:
             task = _known(tx, caller, identifier)
-            return self._cancels.cancel(tx, task, _by(task.peer)).report()
+            return report_of(self._cancels.cancel(tx, task, _by(task.peer)))
 
         return await self._database.write(change)
 
@@ -288,7 +289,7 @@ def _first_answer(tx: Transaction, local_id: ids.LocalId, wire_id: ids.WireId) -
 
 
 def _first_report(tx: Transaction, task: Task) -> TaskReport:
-    report = task.first_report()
+    report = first_report_of(task)
     if report.state is TaskState.SUBMITTED and not task.needs_approval and files.given(tx, task.local_id):
         return replace(report, waiting_for=WaitingFor.FILES)
     return report
@@ -296,11 +297,11 @@ def _first_report(tx: Transaction, task: Task) -> TaskReport:
 
 def _report(tx: Transaction, task: Task) -> TaskReport:
     """Return what is told of a task, with the files that it has come to."""
-    return replace(task.report(), files=files.made(tx, task.local_id)) if task.final else task.report()
+    return replace(report_of(task), files=files.made(tx, task.local_id)) if task.final else report_of(task)
 
 
 def _now(tx: Transaction, local_id: ids.LocalId, said: TaskReport) -> TaskReport:
     try:
-        return tasks.get(tx, local_id).report()
+        return report_of(tasks.get(tx, local_id))
     except TaskNotFound:  # it is over and forgotten; this is how it ended
         return said

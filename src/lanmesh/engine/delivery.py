@@ -14,7 +14,8 @@ from lanmesh.errors import AnswerLost, MeshError, PeerUnreachable, StorageFailed
 from lanmesh.model.delivery import Delivery, DeliveryEvent, DeliveryState
 from lanmesh.model.envelope import EnvelopeType
 from lanmesh.model.ids import PeerId, short
-from lanmesh.model.task import Failure, Outcome, TaskReport, failed, rejected
+from lanmesh.model.report import TaskReport
+from lanmesh.model.task import Failure, Outcome, failed, rejected
 from lanmesh.store import outbox, peers, tasks
 from lanmesh.store.database import Database, Topic, Transaction
 

@@ -8,6 +8,7 @@ from lanmesh.engine.ports import Clock
 from lanmesh.model.envelope import CancelResult, Payload
 from lanmesh.model.ids import SELF, PeerId, WireId
 from lanmesh.model.peer import Peer
+from lanmesh.model.report import report_of
 from lanmesh.model.task import ENDINGS, Outcome, Task, TaskEvent, TaskMode, canceled
 from lanmesh.protocol.json import cut
 from lanmesh.store import files, outbox, tasks
@@ -41,9 +42,9 @@ class Outcomes:
         tasks.save(tx, ended, ENDINGS[outcome.state], now, detail)
         told = None
         if ended.mode is not TaskMode.FIRE_AND_FORGET:
-            told = self.tell(tx, ended, replace(ended.report(), files=outcome.files))
+            told = self.tell(tx, ended, replace(report_of(ended), files=outcome.files))
         elif task.canceling is not None:
-            self.tell(tx, ended, CancelResult(report=ended.report()))
+            self.tell(tx, ended, CancelResult(report=report_of(ended)))
         files.announce(
             tx, outcome.files, origin=SELF, peer=task.peer, envelope=told or "", now=now,
             task=task.local_id, made=True, reader=task.origin,
@@ -62,7 +63,7 @@ class Outcomes:
         """Record that a run could not be stopped, and tell whoever wanted it."""
         going = task.going_on(cut(why, _MAX_REASON_BYTES)[0])
         tasks.save(tx, going, TaskEvent.GO_ON, self._clock.now(), why)
-        self.tell(tx, going, CancelResult(report=going.report()))
+        self.tell(tx, going, CancelResult(report=report_of(going)))
         return going
 
     def tell(self, tx: Transaction, task: Task, payload: Payload) -> WireId | None:

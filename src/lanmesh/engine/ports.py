@@ -11,7 +11,8 @@ from lanmesh.model.file import FileRef
 from lanmesh.model.ids import NodeId, Origin, PeerId, WireId
 from lanmesh.model.peer import Pairing, Place
 from lanmesh.model.profile import Hardware, MachineLoad, Offers
-from lanmesh.model.task import Outcome, Task, TaskReport
+from lanmesh.model.report import TaskReport
+from lanmesh.model.task import Outcome, Task
 
 
 class Clock(Protocol):

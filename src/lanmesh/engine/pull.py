@@ -11,7 +11,8 @@ from lanmesh.engine.ports import Clock, PeerLink, Random
 from lanmesh.errors import AnswerLost, MeshError, PeerUnreachable, TaskNotFound
 from lanmesh.model.delivery import Delivery, DeliveryEvent, DeliveryState
 from lanmesh.model.ids import PeerId
-from lanmesh.model.task import Failure, Task, TaskReport, failed
+from lanmesh.model.report import TaskReport
+from lanmesh.model.task import Failure, Task, failed
 from lanmesh.store import outbox, peers, tasks
 from lanmesh.store.database import Change, Database, Topic, Transaction
 

@@ -10,6 +10,7 @@ from lanmesh.model import record
 from lanmesh.model.dialogue import QUESTION_S
 from lanmesh.model.envelope import Answer, Question
 from lanmesh.model.ids import short
+from lanmesh.model.report import report_of
 from lanmesh.model.task import Failure, Task, TaskEvent, TaskMode, TaskState, failed
 from lanmesh.protocol.json import cut
 from lanmesh.store import outbox, questions, tasks
@@ -48,7 +49,7 @@ class Questions:
             raise IllegalTransition(f"task {short(task.local_id)} cannot ask back: {why}")
         after = task.asking(text)
         tasks.save(tx, after, TaskEvent.ASK, self._clock.now(), text)
-        self._outcomes.tell(tx, after, Question(report=after.report()))
+        self._outcomes.tell(tx, after, Question(report=report_of(after)))
         return after
 
     def take(self, tx: Transaction, task: Task, answer: str, attempt: int | None = None) -> Task:

@@ -6,7 +6,8 @@ from lanmesh.model.envelope import Answer, Cancel, EnvelopeType, Payload
 from lanmesh.model.history import PROGRESS
 from lanmesh.model.ids import Origin, short
 from lanmesh.model.record import answered, presumed, recalled, reopened, reported, unrecalled
-from lanmesh.model.task import Outcome, Task, TaskEvent, TaskReport, TaskState
+from lanmesh.model.report import TaskReport
+from lanmesh.model.task import Outcome, Task, TaskEvent, TaskState
 from lanmesh.store import files, outbox, tasks
 from lanmesh.store.database import Transaction
 

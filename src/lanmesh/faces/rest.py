@@ -24,6 +24,7 @@ from lanmesh.faces.http import (
 )
 from lanmesh.model.envelope import PROTOCOL_VERSION, Answer, Cancel, Envelope, EnvelopeType, TaskRequest
 from lanmesh.model.history import PROGRESS, Event
+from lanmesh.model.report import report_of
 from lanmesh.model.task import FINAL, TaskState
 from lanmesh.protocol import codec, profiles, sse
 from lanmesh.protocol.codec import Health, ReportBody, Stored, Whoami
@@ -159,7 +160,7 @@ class Rest:
                 happened = some.events if some.end is None else some.events[:-1]
                 frames = b"".join(sse.encode(_frame(event)) for event in happened)
                 if some.end is not None:
-                    report = codec.encode_report(some.end.report())
+                    report = codec.encode_report(report_of(some.end))
                     frames += sse.encode(sse.Frame("end", report, some.end.version))
                 yield frames or sse.KEEP_ALIVE
 

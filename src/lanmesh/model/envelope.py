@@ -6,7 +6,8 @@ from enum import StrEnum
 
 from lanmesh.model.file import FileRef
 from lanmesh.model.ids import PeerId, WireId
-from lanmesh.model.task import DEFAULT_TIMEOUT_S, TaskMode, TaskReport
+from lanmesh.model.report import TaskReport
+from lanmesh.model.task import DEFAULT_TIMEOUT_S, TaskMode
 
 PROTOCOL_VERSION = "1.0"
 

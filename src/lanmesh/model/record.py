@@ -5,7 +5,8 @@ from dataclasses import replace
 from lanmesh.errors import IllegalTransition
 from lanmesh.model import dialogue
 from lanmesh.model.ids import short
-from lanmesh.model.task import FINAL, Outcome, Task, TaskReport, TaskState
+from lanmesh.model.report import TaskReport
+from lanmesh.model.task import FINAL, Outcome, Task, TaskState
 
 
 def recalled(task: Task, who: str) -> Task:

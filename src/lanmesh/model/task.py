@@ -166,33 +166,6 @@ def canceled(why: str) -> Outcome:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TaskReport:
-    """What a node says of a task to whoever asked for it."""
-
-    task_id: WireId
-    local_id: LocalId
-    state: TaskState
-    waiting_for: WaitingFor | None = None
-    version: int = 1
-    """Grows with everything that happens to the task; a newer report has a higher one."""
-    attempt: int = 0
-    progress: str | None = None
-    """The latest words of the run that goes on."""
-    result: str | None = None
-    truncated: bool = False
-    error: TaskError | None = None
-    canceling: bool = False
-    """Whether it was asked to end, and has not yet."""
-    not_stopped: str | None = None
-    """Why it goes on although it was asked to end."""
-    question: str | None = None
-    """What the attempt has asked, and nobody has answered yet."""
-    started_at: float | None = None
-    finished_at: float | None = None
-    files: tuple[FileRef, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Task:
     """A request for work, and how far it has come.
 
@@ -371,30 +344,3 @@ class Task:
             canceling=None,
             finished_at=now,
         )
-
-    def report(self) -> TaskReport:
-        """Return what its asker may know of it."""
-        return TaskReport(
-            task_id=self.wire_id,
-            local_id=self.local_id,
-            state=self.state,
-            waiting_for=self.waiting_for,
-            version=self.version,
-            attempt=self.attempt,
-            progress=self.progress,
-            result=self.result,
-            truncated=self.truncated,
-            error=self.error,
-            canceling=self.canceling is not None,
-            not_stopped=self.not_stopped,
-            question=self.question,
-            started_at=self.started_at,
-            finished_at=self.finished_at,
-        )
-
-    def first_report(self) -> TaskReport:
-        """Return what was said of it when it arrived; every repeat of its envelope gets the same."""
-        if self.final and self.version == 1:
-            return self.report()  # it never lived
-        said = TaskReport(task_id=self.wire_id, local_id=self.local_id, state=TaskState.SUBMITTED)
-        return replace(said, waiting_for=WaitingFor.APPROVAL) if self.needs_approval else said

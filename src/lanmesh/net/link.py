@@ -13,7 +13,7 @@ from lanmesh.errors import AnswerLost, InvalidConfig, InvalidRequest, MeshError,
 from lanmesh.model.envelope import Answer, Cancel, Envelope, EnvelopeType
 from lanmesh.model.ids import PeerId, WireId
 from lanmesh.model.peer import Peer
-from lanmesh.model.task import TaskReport
+from lanmesh.model.report import TaskReport
 from lanmesh.net.calls import ANSWER_S, Calls, Request, bounded, hung_up, not_known
 from lanmesh.net.channel import Channel
 from lanmesh.net.dialling import Ways, meet

@@ -21,13 +21,13 @@ from lanmesh.model.envelope import (
     Question,
     TaskRequest,
 )
+from lanmesh.model.report import TaskReport
 from lanmesh.model.task import (
     DEFAULT_TIMEOUT_S,
     FINAL,
     MAX_TIMEOUT_S,
     TaskError,
     TaskMode,
-    TaskReport,
     TaskState,
     WaitingFor,
 )

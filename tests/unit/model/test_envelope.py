@@ -6,7 +6,7 @@ import pytest
 
 from lanmesh.model.envelope import EnvelopeType, Mail, Message, TaskRequest
 from lanmesh.model.ids import WireId
-from lanmesh.model.task import TaskReport
+from lanmesh.model.report import TaskReport, report_of
 from tests.unit.samples import MESSAGE, TASK
 
 
@@ -15,7 +15,7 @@ from tests.unit.samples import MESSAGE, TASK
     [
         (Message(text="x"), EnvelopeType.MESSAGE),
         (TaskRequest(description="x"), EnvelopeType.TASK),
-        (TASK.report(), EnvelopeType.RESULT),
+        (report_of(TASK), EnvelopeType.RESULT),
     ],
 )
 def test_an_envelope_is_of_the_type_of_what_it_carries(

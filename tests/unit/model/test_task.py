@@ -8,6 +8,7 @@ import pytest
 from lanmesh.errors import IllegalTransition
 from lanmesh.model.ids import SELF
 from lanmesh.model.record import presumed, recalled, reopened, reported
+from lanmesh.model.report import TaskReport, first_report_of, report_of
 from lanmesh.model.task import (
     FINAL,
     TRANSITIONS,
@@ -16,7 +17,6 @@ from lanmesh.model.task import (
     Task,
     TaskError,
     TaskEvent,
-    TaskReport,
     TaskState,
     WaitingFor,
     canceled,
@@ -131,7 +131,7 @@ def test_a_task_that_does_not_wait_for_approval_cannot_be_approved(task: Task) -
 
 
 def test_a_task_asked_of_a_peer_is_for_the_owner_there_to_approve() -> None:
-    waits = reported(ASKED, replace(WAITING.report(), version=4), 1001.0)
+    waits = reported(ASKED, replace(report_of(WAITING), version=4), 1001.0)
 
     with pytest.raises(IllegalTransition, match="was asked of server-219: the owner there decides"):
         waits.approved()
@@ -180,7 +180,7 @@ def test_a_task_that_is_being_done_can_no_longer_be_rejected() -> None:
 def test_a_report_says_all_that_an_asker_may_know() -> None:
     done = WORKING.ended(DONE, 1020.0)
 
-    assert done.report() == TaskReport(
+    assert report_of(done) == TaskReport(
         task_id=TASK.wire_id,
         local_id=TASK.local_id,
         state=S.COMPLETED,
@@ -191,19 +191,19 @@ def test_a_report_says_all_that_an_asker_may_know() -> None:
         started_at=1010.0,
         finished_at=1020.0,
     )
-    assert WAITING.report().waiting_for is WaitingFor.APPROVAL
+    assert report_of(WAITING).waiting_for is WaitingFor.APPROVAL
 
 
 @pytest.mark.parametrize(
     "later", [WAITING, WAITING.approved(), WAITING.approved().claimed("b", 1.0, repeatable=True)]
 )
 def test_the_first_report_of_a_task_that_needed_approval_stays_the_same(later: Task) -> None:
-    assert later.first_report() == WAITING.first_report() == WAITING.report()
+    assert first_report_of(later) == first_report_of(WAITING) == report_of(WAITING)
 
 
 @pytest.mark.parametrize("later", [TASK, WORKING, WORKING.released(), WORKING.ended(DONE, 1020.0)])
 def test_the_first_report_of_a_task_stays_the_same_whatever_has_become_of_it(later: Task) -> None:
-    assert later.first_report() == TASK.report()
+    assert first_report_of(later) == report_of(TASK)
 
 
 def test_a_task_that_is_being_stopped_says_who_wants_that_until_its_end() -> None:
@@ -211,7 +211,7 @@ def test_a_task_that_is_being_stopped_says_who_wants_that_until_its_end() -> Non
     ended = stopping.ended(canceled("a canceled it"), 1020.0)
 
     assert (stopping.state, stopping.claim) == (S.WORKING, WORKING.claim)
-    assert (stopping.canceling, stopping.report().canceling) == ("a canceled it", True)
+    assert (stopping.canceling, report_of(stopping).canceling) == ("a canceled it", True)
     assert (ended.state, ended.canceling) == (S.CANCELED, None)
     assert ended.error == TaskError(code="canceled", detail="a canceled it")
 
@@ -220,7 +220,7 @@ def test_a_task_that_could_not_be_stopped_says_why_until_it_is_canceled_again() 
     going = WORKING.stopping("a canceled it").going_on("no way")
 
     assert (going.state, going.canceling, going.not_stopped) == (S.WORKING, None, "no way")
-    assert (going.report().canceling, going.report().not_stopped) == (False, "no way")
+    assert (report_of(going).canceling, report_of(going).not_stopped) == (False, "no way")
     assert going.stopping("a canceled it").not_stopped is None
 
 
@@ -244,12 +244,12 @@ def test_the_asker_s_record_is_canceling_until_the_doer_has_answered() -> None:
 def test_the_first_report_of_a_task_that_was_canceled_before_it_came_is_its_end() -> None:
     refused = TASK.refused(canceled("a canceled it before it came"), TASK.created_at)
 
-    assert refused.first_report() == refused.report()
-    assert refused.report().state is S.CANCELED
+    assert first_report_of(refused) == report_of(refused)
+    assert report_of(refused).state is S.CANCELED
 
 
 def test_the_asker_s_record_takes_over_what_the_doer_reports() -> None:
-    report = replace(WORKING.report(), version=5)
+    report = replace(report_of(WORKING), version=5)
     after = reported(ASKED, report, 1015.0)
 
     assert (after.state, after.attempt, after.started_at, after.finished_at) == (S.WORKING, 1, 1010.0, None)
@@ -258,7 +258,7 @@ def test_the_asker_s_record_takes_over_what_the_doer_reports() -> None:
 
 
 def test_the_asker_s_record_tells_that_the_doer_s_owner_must_be_asked() -> None:
-    waits = reported(ASKED, replace(WAITING.report(), version=1), 1001.0)
+    waits = reported(ASKED, replace(report_of(WAITING), version=1), 1001.0)
     works = reported(waits, told(S.WORKING, 3), 1015.0)
 
     assert waits.waiting_for is WaitingFor.APPROVAL
@@ -334,7 +334,7 @@ def test_a_task_that_ended_for_real_is_not_opened_again() -> None:
 
 
 def test_an_end_that_has_to_be_assumed_says_why_and_holds_no_version_of_the_doer() -> None:
-    waits = reported(ASKED, replace(WAITING.report(), version=4), 1001.0)
+    waits = reported(ASKED, replace(report_of(WAITING), version=4), 1001.0)
     after = presumed(waits, rejected(Failure.REFUSED, "server-219 takes no tasks"), 1020.0)
 
     assert (after.state, after.waiting_for, after.finished_at) == (S.REJECTED, None, 1020.0)

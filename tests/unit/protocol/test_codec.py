@@ -9,7 +9,8 @@ import pytest
 from lanmesh.errors import InvalidRequest
 from lanmesh.model.envelope import Envelope, Message, TaskRequest
 from lanmesh.model.ids import LocalId, PeerId, WireId
-from lanmesh.model.task import TaskError, TaskMode, TaskReport, TaskState, WaitingFor
+from lanmesh.model.report import TaskReport, report_of
+from lanmesh.model.task import TaskError, TaskMode, TaskState, WaitingFor
 from lanmesh.protocol import codec
 from lanmesh.protocol.codec import decode_envelope, decode_report, encode_envelope, encode_report
 from lanmesh.protocol.json import MAX_BODY_BYTES, MAX_RESULT_BYTES, cut
@@ -189,8 +190,8 @@ def test_an_envelope_may_be_worth_delivering_for_a_millisecond_to_60_days(ttl: i
         TaskRequest(description="x", mode=TaskMode.FIRE_AND_FORGET, timeout_s=60.0),
         TaskRequest(description="x", mode=TaskMode.WAIT, wait_s=1.5),
         TaskRequest(description="x", mode=TaskMode.WAIT, wait_s=0.0),
-        replace(TASK.report(), state=TaskState.COMPLETED, result="", truncated=True, finished_at=1020.5),
-        replace(TASK.report(), state=TaskState.FAILED, error=TaskError(code="odd", detail="")),
+        replace(report_of(TASK), state=TaskState.COMPLETED, result="", truncated=True, finished_at=1020.5),
+        replace(report_of(TASK), state=TaskState.FAILED, error=TaskError(code="odd", detail="")),
     ],
 )
 def test_what_is_encoded_is_decoded_to_the_same(payload: Message | TaskRequest | TaskReport) -> None:
@@ -241,7 +242,7 @@ def test_the_time_left_is_never_told_as_none() -> None:
 @pytest.mark.parametrize("character", ["a", "\n", "\x00", "天", "👩"])
 def test_a_result_that_was_cut_always_fits_into_an_envelope(character: str) -> None:
     result, truncated = cut(character * MAX_RESULT_BYTES)
-    report = replace(TASK.report(), state=TaskState.COMPLETED, result=result, truncated=truncated)
+    report = replace(report_of(TASK), state=TaskState.COMPLETED, result=result, truncated=truncated)
     sent = encode_envelope(replace(MESSAGE, payload=report))
 
     assert len(sent) <= MAX_BODY_BYTES
@@ -254,7 +255,7 @@ def test_a_text_too_large_for_any_node_is_refused_before_it_is_sent() -> None:
 
 
 def test_a_report_is_decoded_to_what_was_encoded() -> None:
-    report = replace(TASK.report(), waiting_for=WaitingFor.APPROVAL, started_at=1010.25)
+    report = replace(report_of(TASK), waiting_for=WaitingFor.APPROVAL, started_at=1010.25)
 
     assert decode_report(encode_report(report)) == report
 
