@@ -56,7 +56,7 @@ from lanmesh.model.peer import DEFAULT_PORT, Pairing, Peer, Place
 from lanmesh.model.profile import Hardware, Identity, MachineLoad, Offers
 from lanmesh.model.report import TaskReport
 from lanmesh.model.task import AcceptMode, Failure, Outcome, Task, TaskMode, TaskState, failed
-from lanmesh.protocol import certificates, codec, problems, profiles
+from lanmesh.protocol import certificates, codec, problems, profiles, reports
 from lanmesh.shelf import Shelf
 from lanmesh.store.database import Change, Database
 
@@ -350,16 +350,16 @@ class MemoryLink:
         self.sent.append((peer, envelope))
         body = codec.encode_envelope(envelope)
         answer = await self.ask(peer, lambda node, caller: node.take(caller, body))
-        return None if envelope.type is EnvelopeType.MESSAGE else codec.decode_report(answer)
+        return None if envelope.type is EnvelopeType.MESSAGE else reports.decode(answer)
 
     async def report(self, peer: PeerId, task: WireId, *, wait_s: float, version: int) -> TaskReport:
         self.questions.append(peer)
 
         async def question(node: "NodeUnderTest", caller: Caller) -> bytes:
             report = await node.node.arrivals.report(caller, task, wait_s=wait_s, version=version)
-            return codec.encode_report(report)
+            return reports.encode(report)
 
-        return codec.decode_report(await self.ask(peer, question))
+        return reports.decode(await self.ask(peer, question))
 
     async def profile(self, peer: PeerId) -> bytes:
         self.questions.append(peer)
@@ -709,17 +709,17 @@ class NodeUnderTest:
             case EnvelopeType.MESSAGE:
                 return codec.encode(codec.Stored(id=await self.node.mail.receive(caller, envelope, digest)))
             case EnvelopeType.TASK:
-                return codec.encode_report(await self.node.arrivals.receive(caller, envelope, digest))
+                return reports.encode(await self.node.arrivals.receive(caller, envelope, digest))
             case EnvelopeType.CANCEL:
-                return codec.encode_report(await self.node.arrivals.cancel(caller, envelope, digest))
+                return reports.encode(await self.node.arrivals.cancel(caller, envelope, digest))
             case EnvelopeType.ANSWER:
-                return codec.encode_report(await self.node.arrivals.answer(caller, envelope, digest))
+                return reports.encode(await self.node.arrivals.answer(caller, envelope, digest))
             case EnvelopeType.RESULT | EnvelopeType.QUESTION | EnvelopeType.CANCEL_RESULT:
-                return codec.encode_report(await self.node.arrivals.receive_result(caller, envelope, digest))
+                return reports.encode(await self.node.arrivals.receive_result(caller, envelope, digest))
 
     async def receive(self, envelope: Envelope, caller: Caller = SHARED_CALLER) -> TaskReport:
         """Take a task or a result from a caller, and return the answer."""
-        return codec.decode_report(await soon(self.take(caller, codec.encode_envelope(envelope))))
+        return reports.decode(await soon(self.take(caller, codec.encode_envelope(envelope))))
 
     async def hear(self, envelope: Envelope, caller: Caller = SHARED_CALLER) -> None:
         """Take a message from a caller."""

@@ -12,11 +12,10 @@ from lanmesh.model.envelope import Envelope
 from lanmesh.model.report import TaskReport
 from lanmesh.model.task import TaskState
 from lanmesh.protocol import problems, profiles
+from lanmesh.protocol import reports as on_the_wire
 from lanmesh.protocol.codec import (
     decode_envelope,
-    decode_report,
     encode_envelope,
-    encode_report,
 )
 from lanmesh.protocol.json import MAX_BODY_BYTES
 from tests.property.strategies import envelopes, json_values, labels, peer_ids, reports, wire_ids
@@ -56,7 +55,7 @@ def test_an_envelope_comes_out_as_it_went_in(envelope: Envelope) -> None:
 
 @given(reports(st.sampled_from(TaskState)))
 def test_a_report_comes_out_as_it_went_in(report: TaskReport) -> None:
-    assert decode_report(encode_report(report)) == report
+    assert on_the_wire.decode(on_the_wire.encode(report)) == report
 
 
 @given(
@@ -164,7 +163,7 @@ def test_nothing_that_looks_like_an_envelope_does_more_than_be_refused(fields: d
 
 @given(st.binary(max_size=200) | json_values.map(lambda value: json.dumps(value).encode()))
 def test_no_answer_of_a_peer_does_more_than_be_refused(answer: bytes) -> None:
-    for read in (decode_report, profiles.check):
+    for read in (on_the_wire.decode, profiles.check):
         try:
             read(answer)
         except InvalidRequest as fault:

@@ -17,7 +17,7 @@ from lanmesh.faces.http import wait_of, whole_number
 from lanmesh.model import ids
 from lanmesh.net import head
 from lanmesh.openclaw import json5_text, settings_file
-from lanmesh.protocol import certificates, codec, pairing, problems, profiles, sse
+from lanmesh.protocol import certificates, codec, pairing, problems, profiles, reports, sse
 from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.quoting import fenced, one_line
 from lanmesh.tokens import parse_dotenv
@@ -62,7 +62,7 @@ BYTES: dict[str, tuple[Callable[[bytes], Any], bytes]] = {
     "an envelope": (codec.decode_envelope, asking(mode="wait", waitMs=5)),
     "a result": (codec.decode_envelope, telling(result="x", error={"code": "c"})),
     "a report": (
-        codec.decode_report,
+        reports.decode,
         json.dumps({"taskId": "t", "state": "completed", "version": 3}).encode(),
     ),
     "a profile": (profiles.check, PROFILE),

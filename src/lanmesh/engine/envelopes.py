@@ -6,7 +6,7 @@ from lanmesh.model.delivery import Delivery, patience
 from lanmesh.model.envelope import Envelope, Payload
 from lanmesh.model.ids import PeerId, WireId
 from lanmesh.model.task import Task
-from lanmesh.protocol import codec
+from lanmesh.protocol.wire import milliseconds
 
 
 class Envelopes:
@@ -25,7 +25,7 @@ class Envelopes:
             id=WireId(ids.local_id(self._chance.bytes(16))),
             sender=self._me,
             recipient=PeerId(task.peer),
-            timestamp_ms=codec.milliseconds(now) or 0,
+            timestamp_ms=milliseconds(now) or 0,
             payload=payload,
             reply_to=task.wire_id,
             reply_key=task.reply_key,

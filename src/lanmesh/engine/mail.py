@@ -13,7 +13,7 @@ from lanmesh.model.delivery import TRANSITIONS, TTL_S, Delivery, DeliveryState
 from lanmesh.model.envelope import Envelope, Mail, Message
 from lanmesh.model.file import FileRef
 from lanmesh.model.ids import SELF, Origin, WireId
-from lanmesh.protocol import codec
+from lanmesh.protocol.wire import milliseconds
 from lanmesh.store import files as named
 from lanmesh.store import inbox, outbox, tasks
 from lanmesh.store.database import Change, Database, Topic, Transaction
@@ -55,7 +55,7 @@ class Mailroom:
             id=WireId(ids.local_id(self._chance.bytes(16))),
             sender=self._peers.me,
             recipient=target,
-            timestamp_ms=codec.milliseconds(now) or 0,
+            timestamp_ms=milliseconds(now) or 0,
             payload=Message(text=text, files=tuple(files)),
         )
         delivery = Delivery(

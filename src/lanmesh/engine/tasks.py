@@ -31,8 +31,8 @@ from lanmesh.model.task import (
     TaskState,
     rejected,
 )
-from lanmesh.protocol import codec
 from lanmesh.protocol.json import cut
+from lanmesh.protocol.wire import milliseconds
 from lanmesh.store import files as named
 from lanmesh.store import outbox, questions, tasks
 from lanmesh.store.database import Database, Topic, Transaction
@@ -366,7 +366,7 @@ def _request(task: Task, me: PeerId, files: Sequence[FileRef]) -> Delivery:
         id=task.wire_id,
         sender=me,
         recipient=task.peer,
-        timestamp_ms=codec.milliseconds(task.created_at) or 0,
+        timestamp_ms=milliseconds(task.created_at) or 0,
         payload=TaskRequest(
             description=task.description, mode=task.mode, timeout_s=task.timeout_s, files=tuple(files)
         ),

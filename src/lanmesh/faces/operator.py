@@ -17,11 +17,12 @@ from lanmesh.model.history import Event
 from lanmesh.model.ids import Origin
 from lanmesh.model.task import DEFAULT_TIMEOUT_S, TaskState
 from lanmesh.protocol import profiles, sse, views
-from lanmesh.protocol.codec import encode, milliseconds
+from lanmesh.protocol.codec import encode
 from lanmesh.protocol.files import FileBody, KeepRequest, files_named, naming
 from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.openapi import Shape
 from lanmesh.protocol.views import SettingView, StatusView
+from lanmesh.protocol.wire import milliseconds
 
 T = TypeVar("T")
 

@@ -11,9 +11,9 @@ from lanmesh.faces.description import shaped
 from lanmesh.faces.http import Route, body_of, json, wait_of
 from lanmesh.model.peer import Invitation
 from lanmesh.protocol import views
-from lanmesh.protocol.codec import milliseconds
 from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.openapi import Shape
+from lanmesh.protocol.wire import milliseconds
 
 
 class Pairing:

@@ -26,11 +26,13 @@ from lanmesh.model.envelope import PROTOCOL_VERSION, Answer, Cancel, Envelope, E
 from lanmesh.model.history import PROGRESS, Event
 from lanmesh.model.report import report_of
 from lanmesh.model.task import FINAL, TaskState
-from lanmesh.protocol import codec, profiles, sse
-from lanmesh.protocol.codec import Health, ReportBody, Stored, Whoami
+from lanmesh.protocol import codec, profiles, reports, sse
+from lanmesh.protocol.codec import Health, Stored, Whoami
 from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.openapi import Shape
 from lanmesh.protocol.pairing import Confirmation, Confirmed, Hello, Welcome
+from lanmesh.protocol.reports import ReportBody
+from lanmesh.protocol.wire import milliseconds
 
 _NOTHING = {b"", b"{}"}
 """Bodies that say no more than the address does."""
@@ -117,7 +119,7 @@ class Rest:
         report = await self._node.arrivals.receive(caller, envelope, digest)
         if isinstance(envelope.payload, TaskRequest) and envelope.payload.wait_s and not caller.early_s:
             report = await self._node.arrivals.report(caller, report.local_id, wait_s=envelope.payload.wait_s)
-        return json(codec.encode_report(report), 200 if report.state in FINAL else 202)
+        return json(reports.encode(report), 200 if report.state in FINAL else 202)
 
     @shaped(Shape(envelope=EnvelopeType.RESULT, gives=ReportBody, status=(202,)))
     async def result(self, request: Request) -> Response:
@@ -125,9 +127,7 @@ class Rest:
         caller, envelope, digest = await self._envelope(
             request, EnvelopeType.RESULT, EnvelopeType.QUESTION, EnvelopeType.CANCEL_RESULT
         )
-        return json(
-            codec.encode_report(await self._node.arrivals.receive_result(caller, envelope, digest)), 202
-        )
+        return json(reports.encode(await self._node.arrivals.receive_result(caller, envelope, digest)), 202)
 
     @shaped(Shape(gives=ReportBody, query=("wait", "version")))
     async def report(self, request: Request) -> Response:
@@ -140,7 +140,7 @@ class Rest:
             wait_s=wait_of(query),
             version=whole_number(query, "version"),
         )
-        return json(codec.encode_report(report))
+        return json(reports.encode(report))
 
     @shaped(Shape(status=(200, 204), media="text/event-stream"))
     async def events(self, request: Request) -> Response:
@@ -160,7 +160,7 @@ class Rest:
                 happened = some.events if some.end is None else some.events[:-1]
                 frames = b"".join(sse.encode(_frame(event)) for event in happened)
                 if some.end is not None:
-                    report = codec.encode_report(report_of(some.end))
+                    report = reports.encode(report_of(some.end))
                     frames += sse.encode(sse.Frame("end", report, some.end.version))
                 yield frames or sse.KEEP_ALIVE
 
@@ -171,11 +171,11 @@ class Rest:
         said = parse(body)
         if isinstance(said, dict) and "payload" not in said:
             text = convert(said, codec.SaidToTask).text
-            return json(codec.encode_report(await self._node.arrivals.answer_named(caller, name, text)), 202)
+            return json(reports.encode(await self._node.arrivals.answer_named(caller, name, text)), 202)
         envelope, digest = self._of_type(request, body, EnvelopeType.ANSWER)
         if isinstance(envelope.payload, Answer) and envelope.payload.task_id != name:
             raise InvalidRequest("payload.taskId is not the task of the address")
-        return json(codec.encode_report(await self._node.arrivals.answer(caller, envelope, digest)), 202)
+        return json(reports.encode(await self._node.arrivals.answer(caller, envelope, digest)), 202)
 
     @shaped(Shape(envelope=EnvelopeType.CANCEL, gives=ReportBody, status=(200, 202)))
     async def cancel(self, request: Request) -> Response:
@@ -189,7 +189,7 @@ class Rest:
             if isinstance(envelope.payload, Cancel) and envelope.payload.task_id != name:
                 raise InvalidRequest("payload.taskId is not the task of the address")
             report = await self._node.arrivals.cancel(caller, envelope, digest)
-        return json(codec.encode_report(report), 200 if report.state in FINAL else 202)
+        return json(reports.encode(report), 200 if report.state in FINAL else 202)
 
     async def _caller(self, request: Request) -> Caller:
         return await self._node.identify(bearer(request), certified(request))
@@ -208,7 +208,7 @@ class Rest:
 def _frame(event: Event) -> sse.Frame:
     happening = sse.Happening(
         version=event.version,
-        at=codec.milliseconds(event.at),
+        at=milliseconds(event.at),
         state=TaskState(event.state),
         progress=event.detail if event.kind == PROGRESS else None,
     )

@@ -18,7 +18,7 @@ from lanmesh.net.calls import ANSWER_S, Calls, Request, bounded, hung_up, not_kn
 from lanmesh.net.channel import Channel
 from lanmesh.net.dialling import Ways, meet
 from lanmesh.net.identity import NodeIdentity
-from lanmesh.protocol import codec, profiles
+from lanmesh.protocol import codec, profiles, reports
 from lanmesh.protocol.json import convert, parse
 
 Pin = Callable[[PeerId, bytes], Awaitable[bool]]
@@ -190,6 +190,6 @@ def _parted(name: PeerId, told: str) -> PeerUnreachable:
 
 def _report(body: bytes) -> TaskReport:
     try:
-        return codec.decode_report(body)
+        return reports.decode(body)
     except InvalidRequest as fault:
         raise AnswerLost(f"the peer answers, but not about a task: {fault.detail}") from fault

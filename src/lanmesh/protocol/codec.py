@@ -1,8 +1,8 @@
-"""the wire's JSON: envelopes, reports and short answers, in both directions"""
+"""the wire's JSON: envelopes and short answers, in both directions"""
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -26,44 +26,27 @@ from lanmesh.model.task import (
     DEFAULT_TIMEOUT_S,
     FINAL,
     MAX_TIMEOUT_S,
-    TaskError,
     TaskMode,
     TaskState,
-    WaitingFor,
 )
 from lanmesh.protocol.files import FileBodies, files_named, naming
 from lanmesh.protocol.json import MAX_BODY_BYTES, convert, parse
+from lanmesh.protocol.reports import ReportBody, body_of, report_in
+from lanmesh.protocol.wire import Label, Sparse, Text, Wire, named
 
 MAX_WAIT_S = 55.0
 """Below the minute after which proxies and clients give up on an answer."""
-
-_LONGEST_PROGRESS = 4000
-"""Characters that are read of a run's latest words: what a node of ours says at most."""
 
 _MAX_TTL_MS = 60 * 24 * 3600 * 1000
 _DEFAULT_WAIT_MS = round(MAX_WAIT_S * 1000)
 _DEFAULT_TIMEOUT_MS = round(DEFAULT_TIMEOUT_S * 1000)
 _MAX_TIMEOUT_MS = round(MAX_TIMEOUT_S * 1000)
 
-T = TypeVar("T")
-
-Text = Annotated[str, Meta(min_length=1)]
-Label = Annotated[str, Meta(min_length=1, max_length=128)]
-
-
 _WIRE_ID = Meta(extra_json_schema={"pattern": "^[A-Za-z0-9._~-]{1,128}$"})
 """For the descriptions only; `ids` checks it, in words."""
 
 
-class Wire(msgspec.Struct, kw_only=True, rename="camel"):
-    """A JSON object; fields it does not know are ignored, absent ones take their defaults."""
-
-
-class _Sparse(Wire, kw_only=True, omit_defaults=True):
-    """One that does not say what would be understood anyway."""
-
-
-class EnvelopeBody(_Sparse, kw_only=True):
+class EnvelopeBody(Sparse, kw_only=True):
     """An envelope as it stands in the body of a request."""
 
     id: Annotated[str, _WIRE_ID]
@@ -77,50 +60,24 @@ class EnvelopeBody(_Sparse, kw_only=True):
     reply_key: Label | None = None
     ttl: Annotated[int, Meta(ge=1, le=_MAX_TTL_MS)] | None = None
     root_id: str | None = None
-    path: Annotated[list[str], Meta(max_length=64)] = []
+    path: Annotated[list[str], Meta(max_length=64)] = msgspec.field(default_factory=list)
     hops: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
 
 
-class _Message(_Sparse, kw_only=True):
+class _Message(Sparse, kw_only=True):
     text: Text
-    files: FileBodies = []
+    files: FileBodies = msgspec.field(default_factory=list)
 
 
-class _TaskRequest(_Sparse, kw_only=True):
+class _TaskRequest(Sparse, kw_only=True):
     description: Text
     mode: TaskMode = TaskMode.CALLBACK
     timeout: Annotated[int, Meta(ge=1, le=_MAX_TIMEOUT_MS)] = _DEFAULT_TIMEOUT_MS
     wait_ms: Annotated[int, Meta(ge=0)] = _DEFAULT_WAIT_MS
-    files: FileBodies = []
+    files: FileBodies = msgspec.field(default_factory=list)
 
 
-class _Error(_Sparse, kw_only=True):
-    code: Label
-    detail: str = ""
-
-
-class ReportBody(_Sparse, kw_only=True):
-    """What a node says of a task."""
-
-    task_id: str
-    local_id: str = ""
-    state: TaskState
-    waiting_for: WaitingFor | None = None
-    version: Annotated[int, Meta(ge=0, le=2**53)] = 0
-    attempt: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
-    progress: str | None = None
-    result: str | None = None
-    truncated: bool = False
-    error: _Error | None = None
-    canceling: bool = False
-    not_stopped: str | None = None
-    question: str | None = None
-    started_at: Annotated[int, Meta(ge=0, le=2**53)] | None = None
-    finished_at: Annotated[int, Meta(ge=0, le=2**53)] | None = None
-    files: FileBodies = []
-
-
-class _Answer(_Sparse, kw_only=True):
+class _Answer(Sparse, kw_only=True):
     task_id: str
     text: Text
     attempt: Annotated[int, Meta(ge=1, le=1_000_000)]
@@ -132,7 +89,7 @@ class SaidToTask(Wire, kw_only=True):
     text: Text
 
 
-class _Cancel(_Sparse, kw_only=True):
+class _Cancel(Sparse, kw_only=True):
     task_id: str
 
 
@@ -166,7 +123,7 @@ class Stored(Wire, kw_only=True):
     stored: Literal[True] = True
 
 
-class Whoami(_Sparse, kw_only=True):
+class Whoami(Sparse, kw_only=True):
     """What a node makes of the caller's credentials."""
 
     status: Literal["paired", "not_paired", "client_cert_required", "cert_mismatch"]
@@ -203,16 +160,16 @@ def decode_envelope(body: bytes, local: Callable[[str], str] = str) -> tuple[Env
         )
     recipient = None if wire.to is None else local(wire.to)
     envelope = Envelope(
-        id=_named("id", ids.wire_id, wire.id),
+        id=named("id", ids.wire_id, wire.id),
         sender=local(wire.from_),
         recipient=recipient,
         timestamp_ms=_milliseconds(wire.timestamp),
         payload=_payload(wire.type, wire.payload),
-        reply_to=None if wire.reply_to is None else _named("replyTo", ids.wire_id, wire.reply_to),
+        reply_to=None if wire.reply_to is None else named("replyTo", ids.wire_id, wire.reply_to),
         reply_key=wire.reply_key,
         ttl_s=None if wire.ttl is None else wire.ttl / 1000,
-        root_id=None if wire.root_id is None else _named("rootId", ids.wire_id, wire.root_id),
-        path=tuple(_named("path", ids.peer_id, local(name)) for name in wire.path),
+        root_id=None if wire.root_id is None else named("rootId", ids.wire_id, wire.root_id),
+        path=tuple(named("path", ids.peer_id, local(name)) for name in wire.path),
         hops=max(wire.hops, len(wire.path)),
     )
     return envelope, _digest(wire.type, recipient, wire.payload)
@@ -247,20 +204,6 @@ def encode_envelope(envelope: Envelope) -> bytes:
     return body
 
 
-def encode_report(report: TaskReport) -> bytes:
-    """Return what a node answers about a task."""
-    return msgspec.json.encode(_report(report))
-
-
-def decode_report(body: bytes) -> TaskReport:
-    """Return what another node answered about a task.
-
-    Raises:
-        InvalidRequest: It is no report.
-    """
-    return _task_report(convert(parse(body), ReportBody))
-
-
 def _payload(kind: str, raw: dict[str, Any]) -> Payload:
     said: Payload
     match kind:
@@ -280,32 +223,32 @@ def _payload(kind: str, raw: dict[str, Any]) -> Payload:
                 files=files_named(task.files, "payload.files"),
             )
         case EnvelopeType.RESULT:
-            said = _task_report(convert(raw, ReportBody, "payload"))
+            said = report_in(convert(raw, ReportBody, "payload"))
             if said.state not in FINAL:
                 raise InvalidRequest(f"payload.state is {said.state}: a result tells of an end")
         case EnvelopeType.QUESTION:
-            said = Question(report=_task_report(convert(raw, ReportBody, "payload")))
+            said = Question(report=report_in(convert(raw, ReportBody, "payload")))
             if said.report.state is not TaskState.INPUT_REQUIRED or said.report.question is None:
                 raise InvalidRequest("payload is no question: its state is input-required, with a question")
         case EnvelopeType.ANSWER:
             answer = convert(raw, _Answer, "payload")
             said = Answer(
-                task_id=_named("payload.taskId", ids.wire_id, answer.task_id),
+                task_id=named("payload.taskId", ids.wire_id, answer.task_id),
                 text=_not_blank(answer.text, "payload.text"),
                 attempt=answer.attempt,
             )
         case EnvelopeType.CANCEL:
             wish = convert(raw, _Cancel, "payload")
-            said = Cancel(task_id=_named("payload.taskId", ids.wire_id, wish.task_id))
+            said = Cancel(task_id=named("payload.taskId", ids.wire_id, wish.task_id))
         case EnvelopeType.CANCEL_RESULT:
-            said = CancelResult(report=_task_report(convert(raw, ReportBody, "payload")))
+            said = CancelResult(report=report_in(convert(raw, ReportBody, "payload")))
         case _:
             known = ", ".join(EnvelopeType)
             raise UnknownType(f"type is {ids.quoted(kind)}: this node knows {known}")
     return said
 
 
-def _spelled(payload: Payload) -> _Sparse:
+def _spelled(payload: Payload) -> Sparse:
     match payload:
         case Message():
             return _Message(text=payload.text, files=naming(payload.files))
@@ -318,75 +261,19 @@ def _spelled(payload: Payload) -> _Sparse:
                 files=naming(payload.files),
             )
         case TaskReport():
-            return _report(payload)
+            return body_of(payload)
         case Answer():
             return _Answer(task_id=payload.task_id, text=payload.text, attempt=payload.attempt)
         case Cancel():
             return _Cancel(task_id=payload.task_id)
         case Question() | CancelResult():
-            return _report(payload.report)
-
-
-def _named(field: str, kind: Callable[[str], T], text: str) -> T:
-    try:
-        return kind(text)
-    except InvalidRequest as fault:
-        raise InvalidRequest(f"{field}: {fault.detail}") from None
+            return body_of(payload.report)
 
 
 def _not_blank(text: str, field: str) -> str:
     if not text.strip():
         raise InvalidRequest(f"{field} is blank")
     return text
-
-
-def _report(report: TaskReport) -> ReportBody:
-    error = report.error
-    return ReportBody(
-        task_id=report.task_id,
-        local_id=report.local_id,
-        state=report.state,
-        waiting_for=report.waiting_for,
-        version=report.version,
-        attempt=report.attempt,
-        progress=report.progress,
-        result=report.result,
-        truncated=report.truncated,
-        error=None if error is None else _Error(code=error.code, detail=error.detail),
-        canceling=report.canceling,
-        not_stopped=report.not_stopped,
-        question=report.question,
-        started_at=milliseconds(report.started_at),
-        finished_at=milliseconds(report.finished_at),
-        files=naming(report.files),
-    )
-
-
-def _task_report(wire: ReportBody) -> TaskReport:
-    error = wire.error
-    return TaskReport(
-        task_id=_named("taskId", ids.wire_id, wire.task_id),
-        local_id=ids.LocalId(wire.local_id[:128]),
-        state=wire.state,
-        waiting_for=wire.waiting_for,
-        version=wire.version,
-        attempt=wire.attempt,
-        progress=wire.progress[-_LONGEST_PROGRESS:] if wire.progress and wire.progress.strip() else None,
-        result=wire.result,
-        truncated=wire.truncated,
-        error=None if error is None else TaskError(code=error.code, detail=error.detail),
-        canceling=wire.canceling,
-        not_stopped=wire.not_stopped,
-        question=wire.question,
-        started_at=None if wire.started_at is None else wire.started_at / 1000,
-        finished_at=None if wire.finished_at is None else wire.finished_at / 1000,
-        files=files_named(wire.files),
-    )
-
-
-def milliseconds(seconds: float | None) -> int | None:
-    """Return seconds since the epoch as the wire has them."""
-    return None if seconds is None else round(seconds * 1000)
 
 
 def _milliseconds(value: float | None) -> int:

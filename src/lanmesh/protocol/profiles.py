@@ -7,8 +7,8 @@ import msgspec
 from lanmesh.errors import UnsupportedVersion
 from lanmesh.model import ids, profile
 from lanmesh.model.task import AcceptMode
-from lanmesh.protocol.codec import Wire
 from lanmesh.protocol.json import convert, parse
+from lanmesh.protocol.wire import Wire
 
 
 class _Load(Wire, kw_only=True):

@@ -12,8 +12,8 @@ from lanmesh.model.file import FileState
 from lanmesh.model.peer import DEFAULT_PORT, Contact, Pairing, Peer, Sighting
 from lanmesh.model.presence import Presence
 from lanmesh.model.task import AcceptMode, Task
-from lanmesh.protocol.codec import milliseconds
 from lanmesh.protocol.files import FileBodies, FileView, file_views
+from lanmesh.protocol.wire import milliseconds
 
 
 class View(msgspec.Struct, kw_only=True, rename="camel"):

@@ -11,9 +11,10 @@ from lanmesh.model.envelope import Envelope, Message, TaskRequest
 from lanmesh.model.ids import LocalId, PeerId, WireId
 from lanmesh.model.report import TaskReport, report_of
 from lanmesh.model.task import TaskError, TaskMode, TaskState, WaitingFor
-from lanmesh.protocol import codec
-from lanmesh.protocol.codec import decode_envelope, decode_report, encode_envelope, encode_report
+from lanmesh.protocol import codec, reports
+from lanmesh.protocol.codec import decode_envelope, encode_envelope
 from lanmesh.protocol.json import MAX_BODY_BYTES, MAX_RESULT_BYTES, cut
+from lanmesh.protocol.wire import milliseconds
 from tests.unit.samples import MESSAGE, SEED, TASK, asking, body, telling
 
 SEED_AS_TYPED = """{
@@ -257,11 +258,11 @@ def test_a_text_too_large_for_any_node_is_refused_before_it_is_sent() -> None:
 def test_a_report_is_decoded_to_what_was_encoded() -> None:
     report = replace(report_of(TASK), waiting_for=WaitingFor.APPROVAL, started_at=1010.25)
 
-    assert decode_report(encode_report(report)) == report
+    assert reports.decode(reports.encode(report)) == report
 
 
 def test_a_report_may_tell_of_a_task_that_goes_on() -> None:
-    assert decode_report(b'{"taskId":"t","state":"working"}').state is TaskState.WORKING
+    assert reports.decode(b'{"taskId":"t","state":"working"}').state is TaskState.WORKING
 
 
 @pytest.mark.parametrize(
@@ -279,7 +280,7 @@ def test_a_report_may_tell_of_a_task_that_goes_on() -> None:
 )
 def test_an_answer_about_no_task_is_no_report(answer: bytes) -> None:
     with pytest.raises(InvalidRequest):
-        decode_report(answer)
+        reports.decode(answer)
 
 
 def test_a_peer_s_own_name_for_a_task_is_kept_within_bounds() -> None:
@@ -302,4 +303,4 @@ def test_the_answers_to_anyone_are_spelled_as_the_protocol_has_them() -> None:
 
 @pytest.mark.parametrize(("seconds", "told"), [(None, None), (0.0, 0), (1.0004, 1000), (1.5, 1500)])
 def test_times_are_told_in_whole_milliseconds(seconds: float | None, told: int | None) -> None:
-    assert codec.milliseconds(seconds) == told
+    assert milliseconds(seconds) == told
