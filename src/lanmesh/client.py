@@ -17,23 +17,25 @@ from lanmesh.model.peer import DEFAULT_PORT
 from lanmesh.model.task import AcceptMode
 from lanmesh.protocol import problems, sse
 from lanmesh.protocol.files import FileBody, KeepRequest
+from lanmesh.protocol.peer_views import (
+    InvitationView,
+    PairingView,
+    PairRequest,
+    PeerProfileView,
+    PeerView,
+    UpgradeRequest,
+)
 from lanmesh.protocol.views import (
     AcceptRequest,
     DelegateRequest,
     DeliveryView,
     EventView,
-    InvitationView,
     MessageView,
-    PairingView,
-    PairRequest,
-    PeerProfileView,
-    PeerView,
     ReadRequest,
     SendRequest,
     SettingView,
     StatusView,
     TaskView,
-    UpgradeRequest,
     Words,
 )
 

@@ -9,7 +9,8 @@ from lanmesh.faces.operator import peer_views
 from lanmesh.locations import StateFolder
 from lanmesh.model.peer import Wire
 from lanmesh.place import Place
-from lanmesh.protocol.views import SettingView, StatusView, sighting_view
+from lanmesh.protocol.peer_views import sighting_view
+from lanmesh.protocol.views import SettingView, StatusView
 from lanmesh.tokens import EnvironmentTokens
 
 

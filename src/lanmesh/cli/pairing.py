@@ -11,7 +11,7 @@ from lanmesh.client import LONGEST_WAIT_S, Client
 from lanmesh.errors import PairingClosed
 from lanmesh.model.ids import address, short
 from lanmesh.model.peer import DEFAULT_PORT
-from lanmesh.protocol.views import InvitationView, PairingView
+from lanmesh.protocol.peer_views import InvitationView, PairingView
 
 Peer = Annotated[str, typer.Argument(help="Which peer.")]
 At = Annotated[

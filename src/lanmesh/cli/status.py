@@ -10,7 +10,8 @@ from lanmesh.cli.node import ask, folder
 from lanmesh.cli.terminal import JsonFlag, ago, plain, show_facts, show_json, show_table
 from lanmesh.errors import NodeUnreachable
 from lanmesh.model.ids import short
-from lanmesh.protocol.views import PeerView, SettingView, SightingView, StatusView
+from lanmesh.protocol.peer_views import PeerView, SightingView
+from lanmesh.protocol.views import SettingView, StatusView
 
 
 def status(json: JsonFlag = False) -> None:

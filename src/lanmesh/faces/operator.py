@@ -13,7 +13,6 @@ from lanmesh.engine.watching import News
 from lanmesh.errors import InvalidRequest
 from lanmesh.faces.description import shaped
 from lanmesh.faces.http import LAST_EVENT_ID, EventStream, Route, body_of, json, wait_of, whole_number
-from lanmesh.model.history import Event
 from lanmesh.model.ids import Origin
 from lanmesh.model.task import DEFAULT_TIMEOUT_S, TaskState
 from lanmesh.protocol import profiles, sse, views
@@ -21,6 +20,7 @@ from lanmesh.protocol.codec import encode
 from lanmesh.protocol.files import FileBody, KeepRequest, files_named, naming
 from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.openapi import Shape
+from lanmesh.protocol.peer_views import PeerProfileView, PeerView, peer_view
 from lanmesh.protocol.views import SettingView, StatusView
 from lanmesh.protocol.wire import milliseconds
 
@@ -96,16 +96,16 @@ class Operator:
         """Tell what this node tells its peers of itself."""
         return json(profiles.encode(self._node.peers.own_profile()))
 
-    @shaped(Shape(gives=list[views.PeerView]))
+    @shaped(Shape(gives=list[PeerView]))
     async def peers(self, _request: Request) -> Response:
         """Tell which peers are configured and what was last seen of them."""
         return _json(peer_views(self._node))
 
-    @shaped(Shape(gives=views.PeerProfileView))
+    @shaped(Shape(gives=PeerProfileView))
     async def peer_profile(self, request: Request) -> Response:
         """Tell what a peer is: fresh if it answers, else as it last said."""
         seen = await self._node.peers.profile(request.path_params["peer"])
-        view = views.PeerProfileView(
+        view = PeerProfileView(
             profile=msgspec.Raw(seen.body), seen_at=milliseconds(seen.seen_at), error=seen.error
         )
         return _json(view)
@@ -232,7 +232,7 @@ class Operator:
 
     def _task(self, name: str, status: int = 200) -> Response:
         found = self._node.tasks.find(name)
-        events = [_event_view(event) for event in found.events]
+        events = [views.event_view(event) for event in found.events]
         files = self._node.files.of_task(found.task.local_id)
         return _json(views.task_view(found.task, found.delivery, events, files), status)
 
@@ -242,29 +242,19 @@ async def _frames(news: AsyncGenerator[News, None]) -> AsyncGenerator[bytes, Non
         async for some in news:
             happened = some.events if some.end is None else some.events[:-1]
             frames = b"".join(
-                sse.encode(sse.Frame(event.kind, encode(_event_view(event)), event.version))
+                sse.encode(sse.Frame(event.kind, encode(views.event_view(event)), event.version))
                 for event in happened
             )
             if some.end is not None:
-                view = views.task_view(some.end, events=[_event_view(some.events[-1])])
+                view = views.task_view(some.end, events=[views.event_view(some.events[-1])])
                 frames += sse.encode(sse.Frame("end", encode(view), view.version))
             yield frames or sse.KEEP_ALIVE
 
 
-def _event_view(event: Event) -> views.EventView:
-    return views.EventView(
-        version=event.version,
-        at=milliseconds(event.at),
-        event=event.event,
-        state=event.state,
-        detail=event.detail,
-    )
-
-
-def peer_views(node: Node) -> list[views.PeerView]:
+def peer_views(node: Node) -> list[PeerView]:
     """Return how the configured peers are shown."""
     return [
-        views.peer_view(
+        peer_view(
             state.peer,
             state.contact,
             has_token=state.has_token,

@@ -10,10 +10,16 @@ from lanmesh.engine.node import Node
 from lanmesh.faces.description import shaped
 from lanmesh.faces.http import Route, body_of, json, wait_of
 from lanmesh.model.peer import Invitation
-from lanmesh.protocol import views
 from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.openapi import Shape
-from lanmesh.protocol.wire import milliseconds
+from lanmesh.protocol.peer_views import (
+    InvitationView,
+    PairingView,
+    PairRequest,
+    UpgradeRequest,
+    invitation_view,
+    pairing_view,
+)
 
 
 class Pairing:
@@ -35,32 +41,32 @@ class Pairing:
             Route("POST", "/op/peers/{peer}/block", self.block),
         ]
 
-    @shaped(Shape(gives=views.InvitationView))
+    @shaped(Shape(gives=InvitationView))
     async def invite(self, _request: Request) -> Response:
         """Show a new code, which can be typed on another node for two minutes."""
         return self._shown(self._node.pairing.invite())
 
-    @shaped(Shape(gives=views.InvitationView, query=("wait",)))
+    @shaped(Shape(gives=InvitationView, query=("wait",)))
     async def expected(self, request: Request) -> Response:
         """Tell what has come of the code that was shown last; hold the answer back until it is used."""
         return self._shown(await self._node.pairing.expected(wait_of(request.query_params)))
 
-    @shaped(Shape(takes=views.PairRequest, gives=views.PairingView))
+    @shaped(Shape(takes=PairRequest, gives=PairingView))
     async def dial(self, request: Request) -> Response:
         """Pair with a node that shows a code: at an address, or the one on the network."""
-        asked = convert(parse(await body_of(request)), views.PairRequest)
+        asked = convert(parse(await body_of(request)), PairRequest)
         room = self._node.pairing
         pairing = await (
             room.find(asked.code) if asked.host is None else room.dial(asked.code, asked.host, asked.port)
         )
-        return _json(views.pairing_view(pairing))
+        return _json(pairing_view(pairing))
 
-    @shaped(Shape(takes=views.UpgradeRequest, gives=views.PairingView))
+    @shaped(Shape(takes=UpgradeRequest, gives=PairingView))
     async def upgrade(self, request: Request) -> Response:
         """Pair with a peer by the tokens that both have for each other; of a paired one, renew them."""
-        asked = convert(parse(await body_of(request)), views.UpgradeRequest)
+        asked = convert(parse(await body_of(request)), UpgradeRequest)
         peer = request.path_params["peer"]
-        return _json(views.pairing_view(await self._node.pairing.renew(peer, asked.host, asked.port)))
+        return _json(pairing_view(await self._node.pairing.renew(peer, asked.host, asked.port)))
 
     @shaped(Shape(status=(204,)))
     async def unpair(self, request: Request) -> Response:
@@ -75,16 +81,7 @@ class Pairing:
         return Response(status_code=204)
 
     def _shown(self, invitation: Invitation) -> Response:
-        host, port = self._address()
-        view = views.InvitationView(
-            code=invitation.code,
-            closes_at=milliseconds(invitation.closes_at),
-            open=invitation.open,
-            listen=host,
-            port=port,
-            guest=None if invitation.guest is None else views.pairing_view(invitation.guest),
-        )
-        return _json(view)
+        return _json(invitation_view(invitation, *self._address()))
 
 
 def _json(value: object) -> Response:

@@ -1,4 +1,4 @@
-"""what the operator port tells of tasks, mail and peers: the structs of its JSON"""
+"""what the operator port tells of tasks, mail and the node: the structs of its JSON, times in milliseconds"""
 
 from collections.abc import Iterable
 from typing import Annotated, Any
@@ -9,25 +9,21 @@ from msgspec import Meta
 from lanmesh.model.delivery import Delivery
 from lanmesh.model.envelope import Mail
 from lanmesh.model.file import FileState
-from lanmesh.model.peer import DEFAULT_PORT, Contact, Pairing, Peer, Sighting
-from lanmesh.model.presence import Presence
+from lanmesh.model.history import Event
 from lanmesh.model.task import AcceptMode, Task
 from lanmesh.protocol.files import FileBodies, FileView, file_views
-from lanmesh.protocol.wire import milliseconds
+from lanmesh.protocol.peer_views import PeerView, SightingView
+from lanmesh.protocol.wire import Wire, milliseconds
 
 
-class View(msgspec.Struct, kw_only=True, rename="camel"):
-    """A JSON object of the operator port. Times are milliseconds since the epoch."""
-
-
-class ErrorView(View, kw_only=True):
+class ErrorView(Wire, kw_only=True):
     """Why a task has no result."""
 
     code: str
     detail: str
 
 
-class DeliveryView(View, kw_only=True):
+class DeliveryView(Wire, kw_only=True):
     """How far an envelope has come on its way to a peer."""
 
     id: str
@@ -48,7 +44,7 @@ class DeliveryView(View, kw_only=True):
     """Until when it may be sent again."""
 
 
-class EventView(View, kw_only=True):
+class EventView(Wire, kw_only=True):
     """One thing that happened to a task."""
 
     version: int
@@ -58,7 +54,7 @@ class EventView(View, kw_only=True):
     detail: str
 
 
-class TaskView(View, kw_only=True):
+class TaskView(Wire, kw_only=True):
     """A task as its owner may see it."""
 
     id: str
@@ -101,11 +97,11 @@ class TaskView(View, kw_only=True):
     finished_at: int | None
     delivery: DeliveryView | None = None
     """Of a task asked: how its request fares. Of one done: how its result fares."""
-    events: list[EventView] = []
-    files: list[FileView] = []
+    events: list[EventView] = msgspec.field(default_factory=list)
+    files: list[FileView] = msgspec.field(default_factory=list)
 
 
-class MessageView(View, kw_only=True):
+class MessageView(Wire, kw_only=True):
     """A message that arrived."""
 
     number: int
@@ -115,42 +111,10 @@ class MessageView(View, kw_only=True):
     text: str
     received_at: int | None
     read_at: int | None
-    files: list[FileView] = []
+    files: list[FileView] = msgspec.field(default_factory=list)
 
 
-class PeerView(View, kw_only=True):
-    """A configured or paired peer, and what was last seen of it."""
-
-    id: str
-    host: str
-    port: int
-    wire: str
-    """What protects the way to it: `paired`, `tls` (its key is that of the first use), `cleartext`."""
-    node_id: str | None
-    """The key that it has proven; `null` for one that is not paired."""
-    has_token: bool
-    heard_at: int | None
-    reached_at: int | None
-    failed_at: int | None
-    error: str | None
-    queued: int
-    """Envelopes that wait for it."""
-    presence: Presence | None = None
-    """Whether it is there; `null` of one that is not paired."""
-    accept_mode: AcceptMode | None = None
-    """What is done with its tasks; `null`: the same as with all."""
-
-
-class PeerProfileView(View, kw_only=True):
-    """A peer's profile as it came."""
-
-    profile: msgspec.Raw
-    seen_at: int | None
-    error: str | None
-    """Why it is not fresh; `null` if it is."""
-
-
-class StatusView(View, kw_only=True):
+class StatusView(Wire, kw_only=True):
     """The node at a glance."""
 
     id: str
@@ -171,24 +135,12 @@ class StatusView(View, kw_only=True):
     queued: int
     undelivered: int
     peers: list[PeerView]
-    seen: list["SightingView"]
+    seen: list[SightingView]
     """Nodes on the network that are no peers, by their own word."""
     warnings: list[str]
 
 
-class SightingView(View, kw_only=True):
-    """A node that was seen on the network. Anybody there may have written any of it."""
-
-    node_id: str
-    name: str
-    addresses: list[str]
-    """Each as `host:port`, the latest word first."""
-    shows_code: bool
-    """Whether it says that it can be paired with now."""
-    seen_at: int | None
-
-
-class SettingView(View, kw_only=True):
+class SettingView(Wire, kw_only=True):
     """One setting: what counts, and where it came from."""
 
     key: str
@@ -196,56 +148,15 @@ class SettingView(View, kw_only=True):
     source: str
 
 
-class InvitationView(View, kw_only=True):
-    """A code that can be typed on another node, and what has come of it."""
-
-    code: str
-    closes_at: int | None
-    open: bool
-    """Whether it can still be used."""
-    port: int
-    listen: str
-    guest: "PairingView | None" = None
-    """Who has used it."""
-
-
-class PairingView(View, kw_only=True):
-    """A node that has proven its key."""
-
-    peer: str
-    """Its name here."""
-    node_id: str
-    host: str
-    port: int
-    state: str
-    """`pending` until both sides are known to count on it, then `paired`."""
-
-
-class PairRequest(View, kw_only=True):
-    """A code that another node shows, and where that is."""
-
-    code: str
-    host: str | None = None
-    """`null`: the one node on the network that shows a code."""
-    port: Annotated[int, Meta(ge=1, le=65535)] = DEFAULT_PORT
-
-
-class UpgradeRequest(View, kw_only=True):
-    """Where the mesh port of a peer is, if not where it is configured."""
-
-    host: str | None = None
-    port: Annotated[int, Meta(ge=1, le=65535)] | None = None
-
-
-class SendRequest(View, kw_only=True):
+class SendRequest(Wire, kw_only=True):
     """Text for a peer."""
 
     peer: str
     text: str
-    files: FileBodies = []
+    files: FileBodies = msgspec.field(default_factory=list)
 
 
-class DelegateRequest(View, kw_only=True):
+class DelegateRequest(Wire, kw_only=True):
     """Work for a peer."""
 
     peer: str
@@ -254,16 +165,16 @@ class DelegateRequest(View, kw_only=True):
     """Milliseconds that the run may take."""
     parent: str | None = None
     """The local id of the task whose run asks."""
-    files: FileBodies = []
+    files: FileBodies = msgspec.field(default_factory=list)
 
 
-class Words(View, kw_only=True):
+class Words(Wire, kw_only=True):
     """A question of a run, or the answer to it."""
 
     text: str
 
 
-class AcceptRequest(View, kw_only=True):
+class AcceptRequest(Wire, kw_only=True):
     """The accept mode from now on."""
 
     mode: AcceptMode
@@ -271,7 +182,7 @@ class AcceptRequest(View, kw_only=True):
     """For the tasks of this peer; `null` for all that have no mode of their own."""
 
 
-class ReadRequest(View, kw_only=True):
+class ReadRequest(Wire, kw_only=True):
     """The messages that have been read."""
 
     numbers: list[Annotated[int, Meta(ge=0, le=2**53)]]
@@ -292,6 +203,17 @@ def delivery_view(delivery: Delivery) -> DeliveryView:
         created_at=milliseconds(delivery.created_at),
         settled_at=milliseconds(delivery.settled_at),
         resend_until=milliseconds(delivery.resend_until),
+    )
+
+
+def event_view(event: Event) -> EventView:
+    """Return how something that happened to a task is shown."""
+    return EventView(
+        version=event.version,
+        at=milliseconds(event.at),
+        event=event.event,
+        state=event.state,
+        detail=event.detail,
     )
 
 
@@ -348,53 +270,4 @@ def message_view(mail: Mail, files: Iterable[FileState] = ()) -> MessageView:
         received_at=milliseconds(mail.received_at),
         read_at=milliseconds(mail.read_at),
         files=file_views(files),
-    )
-
-
-def peer_view(
-    peer: Peer,
-    contact: Contact,
-    *,
-    has_token: bool,
-    queued: int,
-    presence: Presence | None = None,
-    accept_mode: AcceptMode | None = None,
-) -> PeerView:
-    """Return how a peer is shown."""
-    return PeerView(
-        id=peer.id,
-        host=peer.host,
-        port=peer.port,
-        wire=peer.wire,
-        node_id=peer.node_id,
-        has_token=has_token,
-        heard_at=milliseconds(contact.heard_at),
-        reached_at=milliseconds(contact.reached_at),
-        failed_at=milliseconds(contact.failed_at),
-        error=contact.error,
-        queued=queued,
-        presence=presence,
-        accept_mode=accept_mode,
-    )
-
-
-def sighting_view(sighting: Sighting) -> SightingView:
-    """Return how a node that was seen is shown."""
-    return SightingView(
-        node_id=sighting.node_id,
-        name=sighting.name,
-        addresses=[f"{host}:{port}" for host, port in sighting.places],
-        shows_code=sighting.shows_code,
-        seen_at=milliseconds(sighting.seen_at),
-    )
-
-
-def pairing_view(pairing: Pairing) -> PairingView:
-    """Return how a pairing is shown; its tokens never are."""
-    return PairingView(
-        peer=pairing.peer,
-        node_id=pairing.node_id,
-        host=pairing.host,
-        port=pairing.port,
-        state=pairing.state,
     )

@@ -9,7 +9,8 @@ from lanmesh.model.envelope import Mail
 from lanmesh.model.ids import SELF, LocalId, Origin, WireId
 from lanmesh.model.peer import Contact, Peer
 from lanmesh.model.task import Failure, failed
-from lanmesh.protocol.views import EventView, delivery_view, message_view, peer_view, task_view
+from lanmesh.protocol.peer_views import peer_view
+from lanmesh.protocol.views import EventView, delivery_view, message_view, task_view
 from tests.unit.samples import DELIVERY, LAPTOP, SERVER, TASK
 
 
