@@ -138,7 +138,7 @@ async def measure(count: int, warm_up: int, folder: Path) -> list[Pair]:
         )
         connection = group.create_task(gateway.run())
         await gateway.connected()
-        executor = GatewayExecutor(gateway, clock=clock, agent="main", repeatable=False)
+        executor = GatewayExecutor(gateway, clock=clock, agent="main", repeatable=False, work=folder / "work")
         pairs = [await _pair(executor, asker, relay, number) for number in range(warm_up + count)]
         connection.cancel()
     return pairs[warm_up:]

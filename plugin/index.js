@@ -206,10 +206,9 @@ const forward = (req, res) => new Promise((done) => {
 });
 
 function command(api, { name, description, privileged }) {
-  const handler = async (ctx) => {
-    if (privileged && ctx.isAuthorizedSender === false) return { text: `Only an authorized sender may use /${name}.` };
-    const { text, error } = await ask(`/op/commands/${name}`, { args: ctx.args ?? "", session: ctx.sessionKey ?? null });
-    return { text: text ?? error };
+  const handler = async ({ args = "", sessionKey: session = null, isAuthorizedSender }) => {
+    if (privileged && isAuthorizedSender === false) return { text: `Only an authorized sender may use /${name}.` };
+    return ask(`/op/commands/${name}`, { args, session }).then(({ text, error }) => ({ text: text ?? error }));
   };
   return { name, description, acceptsArgs: true, requireAuth: true, handler };
 }
@@ -219,17 +218,18 @@ const shown = ({ text, error, task = null, open = false, terminate }) => (error 
   : { content: [{ type: "text", text }], details: { task, open }, ...(terminate && { terminate: true }) });
 
 /** A tool of one session. It waits for an open task by asking again; an abort ends the waiting, never the task. */
-function tool(api, offer, session = null) {
+function tool(api, offer, { sessionKey: session = null, workspaceDir = null, sandboxed }) {
   if (offer.name === "lan_task_reply" && !session?.toLowerCase().includes(":lan-task:")) return null;
   const execute = async (_callId, args = {}, signal = undefined, onUpdate = undefined) => {
     const seconds = Math.min(Number(api.pluginConfig?.toolWaitSeconds ?? LONGEST_TOOL_WAIT) || 0, LONGEST_TOOL_WAIT);
     const began = Date.now(), left = () => Math.max(seconds - (Date.now() - began) / 1_000, 0);
+    const caller = { session, workspace: sandboxed ? null : workspaceDir }; // a sandbox shows its agent other files
     const waits = offer.name === "lan_delegate" || ["wait", "answer"].includes(args.action);
-    let answer = await ask(`/op/tools/${offer.name}`, { args, session }, offer.name === "lan_task" ? signal : undefined);
+    let answer = await ask(`/op/tools/${offer.name}`, { args, ...caller }, offer.name === "lan_task" ? signal : undefined);
     while (waits && answer.open && answer.task && left() && !signal?.aborted) {
       attempt(() => onUpdate?.(shown(answer)));
       const [asked, more] = [Date.now(), { task: answer.task, action: "wait", waitSeconds: left(), version: answer.version }];
-      const next = await ask("/op/tools/lan_task", { args: more, session }, signal);
+      const next = await ask("/op/tools/lan_task", { args: more, ...caller }, signal);
       if (!next.lost) answer = next; // a node that is away for a while is waited for
       if (answer.open && Date.now() - asked < 250) await sleep(250);
     }
@@ -245,6 +245,6 @@ export default {
     api.registerService(service(api));
     api.registerHttpRoute({ path: "/lan", match: "prefix", auth: "plugin", handler: forward });
     for (const offer of offers.commands) api.registerCommand(command(api, offer));
-    for (const offer of offers.tools) api.registerTool((ctx) => tool(api, offer, ctx?.sessionKey), { name: offer.name });
+    for (const offer of offers.tools) api.registerTool((ctx) => tool(api, offer, ctx ?? {}), { name: offer.name });
   },
 };

@@ -13,8 +13,8 @@ async function world(t, answer, config) {
   const node = answer && await operator(t, at, async (entry, response) => answer({ ...entry, json: JSON.parse(entry.body) }, response));
   const api = fakeApi(config);
   (await load()).register(api);
-  const call = (name, args, { session = "agent:main:main", signal, onUpdate } = {}) =>
-    api.tools[name]({ sessionKey: session }).execute("call-1", args, signal, onUpdate);
+  const call = (name, args, { session = "agent:main:main", signal, onUpdate, ...context } = {}) =>
+    api.tools[name]({ sessionKey: session, ...context }).execute("call-1", args, signal, onUpdate);
   return { at, api, node, call };
 }
 
@@ -104,7 +104,17 @@ test("a tool hands over its arguments and the session", async (t) => {
   const { call, node } = await world(t, () => [200, { text: "b: idle", task: null, open: false, terminate: false }]);
   const result = await call("lan_peers", {});
   assert.deepEqual(result, { content: [{ type: "text", text: "b: idle" }], details: { task: null, open: false } });
-  assert.deepEqual([node.seen[0].url, JSON.parse(node.seen[0].body)], ["/op/tools/lan_peers", { args: {}, session: "agent:main:main" }]);
+  assert.deepEqual([node.seen[0].url, JSON.parse(node.seen[0].body)], ["/op/tools/lan_peers", { args: {}, session: "agent:main:main", workspace: null }]);
+});
+
+test("a tool tells of the agent's workspace as the gateway names it, never as the model does, and of none in a sandbox", async (t) => {
+  const { call, node } = await world(t, () => (node.seen.length < 2 ? open("given") : [200, { text: "7", task: "t1", open: false }]));
+  const args = { ...delegation, files: ["cat.jpg"], workspace: "/", session: "agent:main:other" };
+  await call("lan_delegate", args, { workspaceDir: "/home/u/workspace" });
+  await call("lan_delegate", args, { workspaceDir: "/home/u/workspace", sandboxed: true });
+  assert.deepEqual(node.seen.map(({ body }) => JSON.parse(body)).map(({ session, workspace }) => [session, workspace]), [
+    ["agent:main:main", "/home/u/workspace"], ["agent:main:main", "/home/u/workspace"], ["agent:main:main", null]]);
+  assert.deepEqual(JSON.parse(node.seen[0].body).args, args);
 });
 
 test("lan_task_reply is offered in a task's session only and ends the turn", async (t) => {
@@ -112,7 +122,7 @@ test("lan_task_reply is offered in a task's session only and ends the turn", asy
     ? [409, { detail: "This task has been answered." }] : [200, { text: "sent", task: "7f3a", open: false, terminate: true }]));
   for (const context of [undefined, {}, { sessionKey: "agent:main:main" }]) assert.equal(api.tools.lan_task_reply(context), null);
   assert.equal((await call("lan_task_reply", { result: "42" }, { session: TASK_SESSION })).terminate, true);
-  assert.deepEqual(JSON.parse(node.seen[0].body), { args: { result: "42" }, session: TASK_SESSION });
+  assert.deepEqual(JSON.parse(node.seen[0].body), { args: { result: "42" }, session: TASK_SESSION, workspace: null });
   const late = await call("lan_task_reply", { result: "late" }, { session: TASK_SESSION });
   assert.equal(late.terminate, undefined);
   assert.match(late.content[0].text, /has been answered/);
@@ -125,7 +135,7 @@ test("lan_delegate asks on until the task is finished and reports progress", asy
   const { call, node } = await world(t, ({ url, json }) => {
     if (url === "/op/tools/lan_delegate") return open("submitted", 2);
     const { waitSeconds, ...args } = json.args;
-    assert.deepEqual({ ...json, args }, { args: { task: "t1", action: "wait", version: node.seen.length }, session: "agent:main:main" });
+    assert.deepEqual({ ...json, args }, { args: { task: "t1", action: "wait", version: node.seen.length }, session: "agent:main:main", workspace: null });
     assert.ok(waitSeconds > 470 && waitSeconds <= 480);
     return node.seen.length < 3 ? open("half of it", 3) : [200, { text: "result: 7", task: "t1", open: false }];
   });

@@ -60,7 +60,9 @@ class Beside:
         offers = GatewayOffers(gateway, clock=clock, agent=keys.agent)
         executor: Executor = command
         if keys.executor == "openclaw":
-            executor = GatewayExecutor(gateway, clock=clock, agent=keys.agent, repeatable=keys.repeatable)
+            executor = GatewayExecutor(
+                gateway, clock=clock, agent=keys.agent, repeatable=keys.repeatable, work=folder.work
+            )
 
         def works(node: Node) -> list[Coroutine[Any, Any, None]]:
             return [gateway.run(), offers.run(), Notices(gateway, node, events=events, clock=clock).run()]

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from lanmesh.errors import FileDiffers, InvalidRequest, NoRoom, StorageFailed
+from lanmesh.errors import FileDiffers, InvalidRequest, NoRoom, NotAllowed, StorageFailed
 from lanmesh.model.file import MAX_FILE_BYTES, MAX_FILES, FileRef
 from lanmesh.model.ids import Origin, quoted
 
@@ -93,8 +93,30 @@ class Shelf:
         """Keep a copy of a file of this machine; see the port."""
         return await asyncio.to_thread(self._copy_in, path, name)
 
-    def below(self, path: Path) -> list[tuple[Path, str]]:
+    def inside(self, path: str, folder: Path) -> list[tuple[Path, str]]:
+        """Return what is at a path, as `below` does, if all of it lies in a folder; see the port."""
+        try:
+            own = folder.resolve()
+            real = (own / path).resolve()
+            if not real.is_relative_to(own):
+                raise NotAllowed(
+                    f"{quoted(path, 300)} does not lie in {own}, and this session sends files of that "
+                    "folder only: what is meant for the peer has to be put there first"
+                )
+            if any(map(_hidden, real.relative_to(own).parts)):
+                raise NotAllowed(
+                    f"{quoted(path, 300)} is hidden (its name begins with a dot): no tool sends it"
+                )
+            return self.below(real, hidden=False)
+        except (OSError, RuntimeError, ValueError) as fault:  # a loop of links, or a name that can be none
+            raise InvalidRequest(f"{quoted(path, 300)} is no file that can be read") from fault
+
+    def below(self, path: Path, *, hidden: bool = True) -> list[tuple[Path, str]]:
         """Return a file, or the files in a folder and below, each with its name; links are passed over.
+
+        Args:
+            path: Where.
+            hidden: In a folder, also those whose name, or whose folder's, begins with a dot.
 
         Raises:
             InvalidRequest: There is none, or there are too many.
@@ -105,8 +127,8 @@ class Shelf:
             return [(path, path.name)]
         found = []
         for folder, folders, files in os.walk(path):
-            folders.sort()
-            for file in sorted(files):
+            folders[:] = sorted(name for name in folders if hidden or not _hidden(name))
+            for file in sorted(name for name in files if hidden or not _hidden(name)):
                 at = Path(folder, file)
                 if at.is_file() and not at.is_symlink():
                     found.append((at, str(Path(path.name) / at.relative_to(path))))
@@ -148,9 +170,9 @@ class Shelf:
     def _made(self, holder: str) -> list[tuple[Path, str]]:
         folder = self.folder(holder, "made")
         found = []
-        if folder.is_dir():
+        if folder.is_dir() and not folder.is_symlink():
             beginning = f"{folder.name}/"
-            found = [(path, name.removeprefix(beginning)) for path, name in self.below(folder)]
+            found = [(path, name.removeprefix(beginning)) for path, name in self.below(folder.resolve())]
         if not found:
             for empty in (folder, folder.parent):
                 with suppress(OSError):
@@ -300,6 +322,10 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".")
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -1,14 +1,10 @@
 """Files between two nodes: who may bring and read them, how they go on, and what waits for them."""
 
 import asyncio
-import hashlib
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
 from lanmesh.engine.admission import Limits
-from lanmesh.engine.ports import Progress
 from lanmesh.errors import (
     FileDiffers,
     FileNotFound,
@@ -22,76 +18,10 @@ from lanmesh.model.envelope import Envelope, Message, TaskRequest
 from lanmesh.model.file import FILES_S, FileRef, FileState
 from lanmesh.model.ids import SELF, LocalId, Origin, PeerId, WireId
 from lanmesh.model.peer import Peer
-from lanmesh.model.task import AcceptMode, Outcome, Task, TaskState, WaitingFor
-from lanmesh.shelf import Shelf
+from lanmesh.model.task import AcceptMode, TaskState, WaitingFor
 from lanmesh.store import files, inbox
-from tests.fakes import FakeExecutor, Fault, Mesh, NodeUnderTest, a_task, proven, soon, until
-
-CAT = b"cat" * 500_000
-
-
-class Maker(FakeExecutor):
-    """A run that leaves files behind, and knows where those lie that it got."""
-
-    def __init__(self, *made: tuple[str, bytes]) -> None:
-        super().__init__()
-        self.made = made
-        self.got: dict[str, bytes] = {}
-        self.folder = Path()
-
-    async def run(self, task: Task, said: Progress) -> Outcome:
-        given = self.folder / task.local_id / "given"
-        self.got = {
-            str(path.relative_to(given)): path.read_bytes() for path in given.rglob("*") if path.is_file()
-        }
-        for name, content in self.made:
-            path = self.folder / task.local_id / "made" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        return await super().run(task, said)
-
-
-def with_shelf(node: NodeUnderTest, mesh: Mesh) -> NodeUnderTest:
-    node.shelf = Shelf(mesh.folder / f"{node.name}.blobs", mesh.folder / f"{node.name}.work")
-    if isinstance(node.executor, Maker):
-        node.executor.folder = mesh.folder / f"{node.name}.work"
-    return node
-
-
-async def two(
-    mesh: Mesh, executor: FakeExecutor | None = None, **b_is: object
-) -> tuple[NodeUnderTest, NodeUnderTest]:
-    a = with_shelf(mesh.describe("a", peers=["b"]), mesh)
-    b = with_shelf(mesh.describe("b", peers=["a"], executor=executor or Maker(), **b_is), mesh)  # type: ignore[arg-type]
-    await a.start()
-    await b.start()
-    return a, b
-
-
-def a_file(mesh: Mesh, name: str = "cat.jpg", content: bytes = CAT) -> str:
-    path = mesh.folder / "desk" / name
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return str(path)
-
-
-def read(state: FileState) -> bytes:
-    return Path(state.place or "").read_bytes()
-
-
-def inside(state: FileState, folder: Path) -> bool:
-    return Path(state.place or "").resolve().is_relative_to(folder.resolve())
-
-
-def ref(content: bytes, name: str = "x", size: int | None = None) -> FileRef:
-    return FileRef(
-        name=name, size=len(content) if size is None else size, sha256=hashlib.sha256(content).hexdigest()
-    )
-
-
-async def bytes_of(*pieces: bytes) -> AsyncIterator[bytes]:
-    for piece in pieces:
-        yield piece
+from tests.fakes import Fault, Mesh, NodeUnderTest, a_task, proven, soon, until
+from tests.integration.desk import CAT, Maker, a_file, bytes_of, inside, read, ref, two, with_shelf
 
 
 def of(node: NodeUnderTest, name: str) -> list[FileState]:
@@ -364,20 +294,41 @@ async def test_what_nothing_names_any_more_is_forgotten_and_its_bytes_removed(me
     assert a.shelf.has(cat), "it is not old enough by the clock of the disk"
 
 
-async def test_only_what_lies_in_its_own_folder_may_be_named_by_a_task(mesh: Mesh) -> None:
+async def test_of_a_folder_only_what_lies_in_it_and_is_not_hidden_may_be_sent(mesh: Mesh) -> None:
     a, _ = await two(mesh)
-    own = a.shelf.folder("task-1", "made")
-    own.mkdir(parents=True)
-    (own / "good").write_bytes(b"good")
-    (own / "way-out").symlink_to("/etc/hostname")
+    own = mesh.folder / "desk"
+    for name in ("good", "set/one.txt", "set/.secret", "set/.git/config", ".ssh/id", "loop"):
+        a_file(mesh, name, name.encode())
+    (own / "way-out").symlink_to("/etc")
+    (own / "set" / "way-out").symlink_to("/etc/hostname")
+    (own / "way-in").symlink_to(own / "good")
+    (own / "loop").unlink()
+    (own / "loop").symlink_to(own / "loop")
 
-    (good,) = await soon(a.node.files.keep([str(own / "good")], within="task-1"))
-    assert good == ref(b"good", "good")
-    for path in (a_file(mesh), str(own / ".." / ".." / "task-2" / "x"), str(own / "way-out")):
+    kept = await soon(a.node.files.keep(["good", str(own / "good"), "set/../way-in", "set"], within=own))
+    assert [file.name for file in kept] == ["good", "good", "good", "set/one.txt"]
+    for path in (
+        "../x",
+        "/etc/hostname",
+        "way-out/hostname",
+        str(own / ".." / "desk2"),
+        ".ssh/id",
+        "set/.git",
+    ):
         with pytest.raises(NotAllowed):
-            await soon(a.node.files.keep([path], within="task-1"))
-    with pytest.raises(InvalidRequest):
-        await soon(a.node.files.keep(["made/good"], within="task-1"))
+            await soon(a.node.files.keep(["good", path], within=own))
+    for path in ("nothing", "loop", "a\x00b", "n" * 5000):
+        with pytest.raises(InvalidRequest):
+            await soon(a.node.files.keep([path], within=own))
+
+
+async def test_a_folder_that_was_made_a_link_gives_nothing(mesh: Mesh) -> None:
+    a, _ = await two(mesh)
+    made = a.shelf.folder("task-1", "made")
+    made.parent.mkdir(parents=True)
+    made.symlink_to("/etc")
+
+    assert await soon(a.shelf.made("task-1")) == []
 
 
 async def test_hostile_names_lie_in_the_task_s_folder(mesh: Mesh) -> None:

@@ -16,16 +16,16 @@ from lanmesh.errors import (
     FileNotFound,
     InvalidRequest,
     MeshError,
-    NotAllowed,
     OffsetDiffers,
     StorageFailed,
+    TaskNotFound,
     TooBusy,
 )
 from lanmesh.model import ids
 from lanmesh.model.file import FILES_S, MAX_FILES, FileRef, FileState, places
 from lanmesh.model.ids import SELF, LocalId, Origin, PeerId, WireId
 from lanmesh.model.supply import supplied
-from lanmesh.model.task import Failure, Task, TaskEvent, rejected
+from lanmesh.model.task import Failure, TaskEvent, rejected
 from lanmesh.store import files, inbox, tasks
 from lanmesh.store.database import Change, Database, Topic, Transaction
 from lanmesh.store.files import Named
@@ -83,35 +83,40 @@ class Files:
 
     # --- what this node sends --------------------------------------------------------------------
 
-    async def keep(self, paths: Sequence[str], *, within: str | None = None) -> tuple[FileRef, ...]:
+    async def keep(self, paths: Sequence[str], *, within: Path | None = None) -> tuple[FileRef, ...]:
         """Keep copies of files of this machine, and of all in folders, to be sent.
 
         Args:
-            paths: Absolute ones.
-            within: The task in whose own folders they must lie; `None`: they may lie anywhere.
+            paths: Absolute ones; or such as begin in the folder that they must lie in.
+            within: That folder; then nothing that is hidden in it is sent. `None`: they may lie anywhere.
 
         Raises:
             InvalidRequest: One cannot be read, or there are too many.
-            NotAllowed: One lies elsewhere.
+            NotAllowed: One leads out of the folder, or is hidden there.
             NoRoom: The disk is full.
         """
-        found: list[tuple[Path, str]] = []
-        for path in paths:
-            place = Path(path)
-            if not place.is_absolute():
-                raise InvalidRequest(f"{ids.quoted(path, 300)} is no absolute path")
-            if within is not None:
-                place = await asyncio.to_thread(self._inside, place, within)
-            found += await asyncio.to_thread(self._shelf.below, place)
-        return await self._kept(found)
+        return await self._kept(await asyncio.to_thread(self._found, paths, within))
 
-    async def made(self, task: Task) -> tuple[FileRef, ...]:
-        """Keep copies of what the run of a task has made.
+    async def made(self, task: LocalId, named: Sequence[str] = ()) -> tuple[FileRef, ...]:
+        """Keep copies of what the run of a task has left to be sent, and of more of its folder that it names.
 
         Raises:
-            MeshError: That cannot be.
+            MeshError: That cannot be; see `keep`.
         """
-        return await self._kept(await self._shelf.made(task.local_id))
+        left = await self._shelf.made(task)
+        more = await asyncio.to_thread(self._found, named, self.folder(task)) if named else []
+        once = dict(reversed([*left, *more]))
+        return await self._kept(list(reversed(once.items())))
+
+    def folder(self, task: LocalId) -> Path:
+        """Return the folder in which a task that is done here finds its files, and leaves others.
+
+        Raises:
+            TaskNotFound: No such task is done here.
+        """
+        if tasks.get(self._database.read, task).asked:
+            raise TaskNotFound(f"task {ids.short(task)} is not done here")
+        return self._shelf.folder(task, "made").parent
 
     async def _kept(self, found: Sequence[tuple[Path, str]]) -> tuple[FileRef, ...]:
         if len(found) > MAX_FILES:
@@ -127,11 +132,16 @@ class Files:
             await self._database.write(change)
         return refs
 
-    def _inside(self, path: Path, task: str) -> Path:
-        real, own = path.resolve(), self._shelf.folder(task, "made").parent.resolve()
-        if not real.is_relative_to(own):
-            raise NotAllowed(f"{ids.quoted(str(path), 300)} does not lie in this task's folder, {own}")
-        return real
+    def _found(self, paths: Sequence[str], within: Path | None) -> list[tuple[Path, str]]:
+        found: list[tuple[Path, str]] = []
+        for path in paths:
+            if within is not None:
+                found += self._shelf.inside(path, within)
+            elif Path(path).is_absolute():
+                found += self._shelf.below(Path(path))
+            else:
+                raise InvalidRequest(f"{ids.quoted(path, 300)} is no absolute path")
+        return found
 
     # --- what others ask of this node ------------------------------------------------------------
 
@@ -235,10 +245,7 @@ class Files:
 
     def complete(self, task: LocalId) -> bool:
         """Return whether nothing more is to come of what the doer of a task has made."""
-        return all(
-            named.settled_at is not None or named.origin == SELF or not named.made
-            for named in files.of_task(self._database.read, task)
-        )
+        return not files.coming(self._database.read, task)
 
     def _state(self, named: Named) -> FileState:
         ours = named.origin == SELF

@@ -186,6 +186,18 @@ class Shelf(Protocol):
             NoRoom: The disk is full.
         """
 
+    def inside(self, path: str, folder: Path) -> list[tuple[Path, str]]:
+        """Return a file of a folder, or all in one below it, each with its name.
+
+        Args:
+            path: An absolute one, or one from the folder on.
+            folder: What it may not lead out of, by links neither.
+
+        Raises:
+            NotAllowed: It leads out of the folder, or to what is hidden there.
+            InvalidRequest: There is no such file, or there are too many.
+        """
+
     def below(self, path: Path) -> list[tuple[Path, str]]:
         """Return a file, or all in a folder, each with its name."""
 

@@ -192,7 +192,7 @@ class Runner:
         if outcome.state is not TaskState.COMPLETED:
             return outcome
         try:
-            return replace(outcome, files=(*outcome.files, *await self._files.made(task)))
+            return replace(outcome, files=(*outcome.files, *await self._files.made(task.local_id)))
         except MeshError as fault:
             return failed(Failure.INCOMPLETE, f"what it has made cannot be kept: {fault.detail}")
 

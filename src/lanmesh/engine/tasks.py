@@ -186,6 +186,10 @@ class Tasks:
             pulling.cancel()
         return task
 
+    async def brought(self, local_id: ids.LocalId, *, wait_s: float) -> None:
+        """Return once all files that a task has come to are here or given up, or after some time."""
+        await self._watching.brought(local_id, wait_s)
+
     def events(self, name: str, after: int) -> AsyncGenerator[News, None] | None:
         """Return what happens to a task, from one of its versions on; see `Watching.follow`.
 

@@ -9,9 +9,9 @@ from lanmesh.engine.events import Events, heard
 from lanmesh.engine.ports import Clock
 from lanmesh.errors import InvalidRequest, TaskNotFound, TooBusy
 from lanmesh.model.history import Event
-from lanmesh.model.ids import Origin, short
+from lanmesh.model.ids import LocalId, Origin, short
 from lanmesh.model.task import Task
-from lanmesh.store import tasks
+from lanmesh.store import files, tasks
 from lanmesh.store.database import Change, Database, Topic
 
 QUIET_S = 15.0
@@ -61,6 +61,17 @@ class Watching:
                 over = task.final and task.canceling is None  # else its end is assumed, and may yet be told
                 if over or newer or self._stopping or left_s <= 0:
                     return task
+                await heard(self._clock, changed, left_s)
+
+    async def brought(self, task: LocalId, wait_s: float) -> None:
+        """Return once nothing more is to come of the files that a task has come to, or after some time."""
+        deadline = self._clock.monotonic() + wait_s
+        with self._events.watch(Change(Topic.FILES), Change(Topic.STOPPING)) as changed:
+            while True:
+                changed.clear()
+                left_s = deadline - self._clock.monotonic()
+                if self._stopping or left_s <= 0 or not files.coming(self._database.read, task):
+                    return
                 await heard(self._clock, changed, left_s)
 
     def follow(self, task: Task, after: int, caller: Origin) -> AsyncGenerator[News, None] | None:

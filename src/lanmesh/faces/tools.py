@@ -1,8 +1,9 @@
 """the tools of an agent beside this node, /op/tools/*: answers in words that a model reads"""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
@@ -17,7 +18,8 @@ from lanmesh.faces.description import shaped
 from lanmesh.faces.http import Route, body_of, json
 from lanmesh.model import ids
 from lanmesh.model.envelope import Mail
-from lanmesh.model.ids import LocalId, short
+from lanmesh.model.file import FileRef, FileState
+from lanmesh.model.ids import LocalId, Origin, short
 from lanmesh.model.task import DEFAULT_TIMEOUT_S, Task, WaitingFor
 from lanmesh.protocol import sessions
 from lanmesh.protocol.json import convert, parse
@@ -42,6 +44,8 @@ _PROFILE_S = 3.0
 class _ToolCall(msgspec.Struct, kw_only=True):
     args: dict[str, Any] = msgspec.field(default_factory=dict)
     session: str | None = None
+    workspace: str | None = None
+    """The folder that the agent works in, if it may read there what this node may."""
 
 
 class _Args(msgspec.Struct, kw_only=True, rename="camel"):
@@ -55,6 +59,7 @@ class _None(_Args, kw_only=True):
 class _Send(_Args, kw_only=True):
     peer: str
     text: str
+    files: list[str] = msgspec.field(default_factory=list)
 
 
 class _Inbox(_Args, kw_only=True):
@@ -65,6 +70,7 @@ class _Inbox(_Args, kw_only=True):
 class _Delegate(_Args, kw_only=True):
     peer: str
     task: str
+    files: list[str] = msgspec.field(default_factory=list)
     timeout_seconds: Annotated[float, Meta(gt=0)] = DEFAULT_TIMEOUT_S
 
 
@@ -80,6 +86,7 @@ class _Task(_Args, kw_only=True):
 class _Reply(_Args, kw_only=True):
     result: str | None = None
     question: str | None = None
+    files: list[str] = msgspec.field(default_factory=list)
 
 
 class Answer(msgspec.Struct, kw_only=True):
@@ -97,9 +104,22 @@ class Answer(msgspec.Struct, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
+class _Calling:
+    """Who calls, as the gateway tells it; the model has no say in that."""
+
+    session: str | None
+    workspace: str | None
+
+    @property
+    def run(self) -> LocalId | None:
+        """The task of a peer that this session does, if it does one."""
+        return sessions.task_of(self.session)
+
+
+@dataclass(frozen=True, slots=True)
 class _Tool:
     args: type[_Args]
-    answer: Callable[[Any, str | None], Awaitable[Answer]]
+    answer: Callable[[Any, _Calling], Awaitable[Answer]]
 
 
 class Tools:
@@ -129,77 +149,105 @@ class Tools:
         if tool is None:
             raise RouteNotFound(f"no tool {ids.quoted(name)}; there are {', '.join(self._tools)}")
         call = convert(parse(await body_of(request)), _ToolCall)
-        answer = await tool.answer(convert(call.args, tool.args), call.session)
+        answer = await tool.answer(convert(call.args, tool.args), _Calling(call.session, call.workspace))
         over = not answer.open and not await request.is_disconnected()
         if over and answer.task is not None and answer.version is not None:
             # Only what somebody hears counts as read: an abort may have come while the call was held.
             await self._node.tasks.mark_read(LocalId(answer.task), answer.version)
         return json(msgspec.json.encode(answer))
 
-    async def peers(self, _args: _None, _session: str | None) -> Answer:
+    async def peers(self, _args: _None, _calling: _Calling) -> Answer:
         """Tell who can be asked, what each offers and how busy it is."""
         states = self._node.peers.all()
         if not states:
             return Answer(text="There are no peers yet: the owner pairs with one by typing /lan-pair.")
         return Answer(text="\n".join(await asyncio.gather(*(self._peer(state) for state in states))))
 
-    async def send(self, args: _Send, _session: str | None) -> Answer:
+    async def send(self, args: _Send, calling: _Calling) -> Answer:
         """Say something to a peer; it starts no work there."""
-        delivery = await self._node.mail.send(args.peer, args.text, wait_s=5.0)
+        kept = await self._kept(args.files, calling)
+        delivery = await self._node.mail.send(args.peer, args.text, files=kept, wait_s=5.0)
         detail = f" ({delivery.error})" if delivery.error else ""
-        return Answer(text=f"Message to {delivery.peer}: {delivery.state}{detail}.")
+        follow = f" {_count(kept)} will follow." if kept else ""
+        return Answer(text=f"Message to {delivery.peer}: {delivery.state}{detail}.{follow}")
 
-    async def inbox(self, args: _Inbox, _session: str | None) -> Answer:
-        """Show messages; they count as read from then on."""
+    async def inbox(self, args: _Inbox, _calling: _Calling) -> Answer:
+        """Show messages, and where their files lie; they count as read from then on."""
         mail = self._node.mail.inbox(args.limit, unread=args.unread)
         await self._node.mail.mark_read([message.number for message in mail if message.read_at is None])
-        return Answer(text="\n\n".join(map(_message, mail)) or "No new messages.")
+        return Answer(text="\n\n".join(map(self._message, mail)) or "No new messages.")
 
-    async def delegate(self, args: _Delegate, session: str | None) -> Answer:
+    async def delegate(self, args: _Delegate, calling: _Calling) -> Answer:
         """Give a peer something to do; the plugin then waits for its outcome by `lan_task`."""
+        kept = await self._kept(args.files, calling)
         task = await self._node.tasks.delegate(
             args.peer,
             args.task,
             timeout_s=args.timeout_seconds,
-            parent=sessions.task_of(session),
-            session=session,
+            parent=calling.run,
+            session=calling.session,
+            files=kept,
         )
         return self._told(task)
 
-    async def task(self, args: _Task, session: str | None) -> Answer:
+    async def task(self, args: _Task, calling: _Calling) -> Answer:
         """Tell how a task fares, wait for news, answer its question, or have it end."""
         task = self._node.tasks.find(args.task).task
         if args.action == "answer":
-            _check_own(task, session)
+            _check_own(task, calling.run)
             return self._told(await self._node.tasks.answer(task.local_id, args.answer))
         if args.action == "cancel":
-            return self._told(await self._canceled(task, session))
+            return self._told(await self._canceled(task, calling.run))
         if args.action == "wait":
             seen = task.version if args.version is None else args.version
-            task = await self._node.tasks.watch(
-                task.local_id, wait_s=min(args.wait_seconds, _HOLD_S), version=seen
-            )
+            wait_s = min(args.wait_seconds, _HOLD_S)
+            if task.final:
+                await self._node.tasks.brought(task.local_id, wait_s=wait_s)
+            task = await self._node.tasks.watch(task.local_id, wait_s=wait_s, version=seen)
         return self._told(task)
 
-    async def reply(self, args: _Reply, session: str | None) -> Answer:
-        """Take the outcome of the task that this session does, or a question; never of another."""
+    async def reply(self, args: _Reply, calling: _Calling) -> Answer:
+        """Take the outcome of the task that this session does, or a question; never of another.
+
+        With the outcome go the files that lie in the task's folder for that, and what else of it is named.
+        """
         if (args.result is None) == (args.question is None):
             raise InvalidRequest("give a result, or a question, and not both")
-        task = sessions.task_of(session)
+        task = calling.run
         if task is None:
             raise InvalidRequest("this session does no task of a peer, so there is nothing to reply to")
         if args.question is not None:
             asked = await self._node.tasks.ask(task, args.question)
             text = f"Asked {one_line(asked.peer)}. End the turn: the answer comes in this session."
             return Answer(text=text, terminate=True)
-        done = await self._node.tasks.reply(task, args.result or "")
-        return Answer(text=f"Replied to {one_line(done.peer)}. The task is done.", terminate=True)
+        kept = await self._node.files.made(task, args.files)
+        done = await self._node.tasks.reply(task, args.result or "", kept)
+        follow = f" {_count(kept)} will follow." if kept else ""
+        return Answer(text=f"Replied to {one_line(done.peer)}. The task is done.{follow}", terminate=True)
 
-    async def _canceled(self, task: Task, session: str | None) -> Task:
+    async def _kept(self, paths: Sequence[str], calling: _Calling) -> tuple[FileRef, ...]:
+        """Keep files to be sent: of its own folder in a task's session, of the agent's workspace else."""
+        if not paths:
+            return ()
+        if calling.run is not None:
+            within = self._node.files.folder(calling.run)
+        elif sessions.is_helper(calling.session):
+            # Whose helper it is, the gateway does not tell: it may be that of a peer's task.
+            raise NotAllowed("a subagent sends no files: the agent that it works for does that itself")
+        elif calling.workspace is not None and Path(calling.workspace).is_absolute():
+            within = Path(calling.workspace)
+        else:
+            raise NotAllowed(
+                "this session cannot send files: its agent has no workspace on this machine that the gateway "
+                "tells of (a sandboxed one has none); its owner can, by `lanmesh send --file`"
+            )
+        return await self._node.files.keep(paths, within=within)
+
+    async def _canceled(self, task: Task, run: LocalId | None) -> Task:
         if not task.asked:
             raise NotAllowed(f"task {short(task.local_id)} was given to this node: its owner cancels it")
         who = f"the agent of {self._node.peers.me} canceled it"
-        task = await self._node.tasks.cancel(task.local_id, who, run=sessions.task_of(session))
+        task = await self._node.tasks.cancel(task.local_id, who, run=run)
         while task.canceling is not None:
             before = task.version
             task = await self._node.tasks.watch(task.local_id, wait_s=_CANCEL_S, version=before)
@@ -221,17 +269,16 @@ class Tools:
             )
         else:
             cut = "\n(The result was longer than this.)" if task.truncated else ""
-            said = "\n".join([task.result or "", *self._files(task)])
-            text = fenced(said, peer=task.peer, proven=True, what="result") + cut
-        return Answer(text=text, task=task.local_id, version=task.version)
-
-    def _files(self, task: Task) -> list[str]:
-        """Return a line for each file that the doer of a task has made: where it lies, or why it does not."""
+            text = fenced(task.result or "", peer=task.peer, proven=True, what="result") + cut
         made = [state for state in self._node.files.of_task(task.local_id) if state.made]
-        return [
-            f"[file {one_line(state.ref.name)}: {state.place or one_line(state.error or 'still on its way')}]"
-            for state in made
-        ]
+        coming = task.asked and not self._node.files.complete(task.local_id)
+        text += _files(made, peer=task.peer, proven=True)
+        return Answer(text=text, task=task.local_id, open=coming, version=task.version)
+
+    def _message(self, mail: Mail) -> str:
+        found = self._node.files.of_message(Origin(mail.origin), mail.id)
+        text = fenced(mail.text, peer=mail.sender, proven=mail.proven, what="message")
+        return text + _files(found, peer=mail.sender, proven=mail.proven)
 
     async def _peer(self, state: PeerState) -> str:
         name = state.peer.id
@@ -256,8 +303,7 @@ class Tools:
         return f"- {name}{there}{when}: {'; '.join(facts)}"
 
 
-def _check_own(task: Task, session: str | None) -> None:
-    run = sessions.task_of(session)
+def _check_own(task: Task, run: LocalId | None) -> None:
     if run is not None and task.parent != run:
         raise NotAllowed(f"this session has not asked for task {short(task.local_id)}")
 
@@ -279,8 +325,20 @@ def _progress(task: Task) -> str:
     return f"{goes_on} Its latest words:\n{words}"
 
 
-def _message(mail: Mail) -> str:
-    return fenced(mail.text, peer=mail.sender, proven=mail.proven, what="message")
+def _files(states: Sequence[FileState], *, peer: str, proven: bool) -> str:
+    """Return where the files lie that a peer has sent; their names are its words too, so they are quoted."""
+    if not states:
+        return ""
+    lines = "\n".join(
+        state.place or f"{one_line(state.ref.name)}: {one_line(state.error or 'still on its way')}"
+        for state in states
+    )
+    quote = fenced(lines, peer=peer, proven=proven, what="file names")
+    return f"\n{_count(states)} came with it. On this machine, under names that the peer chose:\n{quote}"
+
+
+def _count(files: Sequence[object]) -> str:
+    return "1 file" if len(files) == 1 else f"{len(files)} files"
 
 
 def _words(value: object) -> str:

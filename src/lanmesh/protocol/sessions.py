@@ -16,6 +16,11 @@ def task_of(session: str | None) -> LocalId | None:
     return LocalId(task) if mark and task else None
 
 
+def is_helper(session: str | None) -> bool:
+    """Return whether another session, nobody tells which, has opened this one for a part of its work."""
+    return ":subagent:" in (session or "").lower()
+
+
 def is_main(session: str | None) -> bool:
     """Return whether this is the session in which an agent talks with its owner."""
     agent, _, rest = (session or "").removeprefix("agent:").partition(":")

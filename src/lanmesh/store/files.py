@@ -186,6 +186,14 @@ def made(tx: Transaction, task: LocalId) -> tuple[FileRef, ...]:
     return tuple(named.ref for named in of_task(tx, task) if named.made)
 
 
+def coming(tx: Transaction, task: LocalId) -> bool:
+    """Return whether more is to come of what the doer of a task has made."""
+    row = tx.row(
+        "SELECT 1 FROM files WHERE task = ? AND made = 1 AND origin <> 'self' AND settled_at IS NULL", task
+    )
+    return row is not None
+
+
 def missing(tx: Transaction, task: LocalId) -> bool:
     """Return whether a task waits for some file that it came with."""
     row = tx.row(
