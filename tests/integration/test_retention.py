@@ -14,6 +14,7 @@ from tests.fakes import Fault, Mesh, NodeUnderTest, a_message, a_task, proven, s
 
 DAY_S = 86_400.0
 MONTH = Keep(age_s=30 * DAY_S, count=1000)
+BY_AGE = Keep(age_s=30 * DAY_S, count=1000, ids=0)
 FEW = Keep(age_s=300 * DAY_S, count=2)
 
 
@@ -155,7 +156,7 @@ async def test_mail_that_was_read_goes_and_mail_that_was_not_stays(mesh: Mesh) -
     assert [message.id for message in b.node.mail.inbox(10)] == ["m-2", "m-3"]
 
 
-async def test_ids_are_known_for_sixty_days_and_as_long_as_their_task_is_open(mesh: Mesh) -> None:
+async def test_ids_are_known_for_sixty_days_and_as_long_as_their_task_is_kept(mesh: Mesh) -> None:
     a, b = await mesh.pair()
     b.executor.hold()
     await b.receive(a_task("open", timeout_s=DAY_S, sender="a"), proven("a"))
@@ -167,12 +168,12 @@ async def test_ids_are_known_for_sixty_days_and_as_long_as_their_task_is_open(me
     await mesh.clock.jump(REMEMBERED_S + 60)
     b.executor.leave()
     await b.start()
-    await swept(b)
+    await swept(b, BY_AGE)
 
     left = [wire_id for (wire_id,) in b.database.read.rows("SELECT wire_id FROM inbox ORDER BY seq")]
-    open_task = b.database.read.rows("SELECT wire_id FROM tasks WHERE finished_at IS NULL")
 
-    assert left == [*(name for (name,) in open_task), "unread"]
+    assert b.task("open").wire_id == "open"
+    assert left == ["open", "unread"]
 
 
 async def test_a_repeat_of_what_was_forgotten_gets_the_first_answer_and_runs_nothing(mesh: Mesh) -> None:
@@ -188,6 +189,53 @@ async def test_a_repeat_of_what_was_forgotten_gets_the_first_answer_and_runs_not
 
     assert (again.task_id, again.local_id, again.state) == ("t-1", first.local_id, TaskState.SUBMITTED)
     assert len(b.executor.runs) == 1
+
+
+async def test_what_came_before_the_clock_was_set_right_is_done_once(mesh: Mesh) -> None:
+    b = mesh.describe("b", peers=["a"])
+    await b.start()
+    first = await b.receive(a_task("t-1", sender="a"), proven("a"))
+    await until(lambda: b.task("t-1").final)
+    mesh.clock.ahead_s += 400 * DAY_S  # a machine without a clock of its own has found the network
+
+    await swept(b)
+    again = await b.receive(a_task("t-1", sender="a"), proven("a"))
+    await settle()
+
+    assert again.local_id == first.local_id
+    assert len(b.executor.runs) == 1
+
+
+async def test_a_task_that_is_kept_for_longer_is_known_again_for_as_long(mesh: Mesh) -> None:
+    b = mesh.describe("b", peers=["a"])
+    await b.start()
+    first = await b.receive(a_task("t-1", sender="a"), proven("a"))
+    await until(lambda: b.task("t-1").final)
+    await mesh.clock.jump(REMEMBERED_S + 60)
+
+    await swept(b, Keep(age_s=300 * DAY_S, ids=0))
+    again = await b.receive(a_task("t-1", sender="a"), proven("a"))
+
+    assert again.local_id == first.local_id
+
+
+async def test_what_was_asked_back_goes_with_its_task(mesh: Mesh) -> None:
+    a, b = await mesh.pair()
+    b.executor.hold()
+    asked = await a.delegate("b", "count")
+    await until(lambda: bool(b.executor.runs))
+    await soon(b.node.tasks.ask(b.task(asked.wire_id).local_id, "which one?"))
+    await until(lambda: a.task(asked.local_id).question is not None)
+    b.executor.release()
+    await soon(a.node.tasks.answer(asked.local_id, "the red one"))
+    await until(lambda: a.task(asked.local_id).final)
+    await settle()
+    await mesh.clock.jump(31 * DAY_S)
+
+    for node in (a, b):
+        await swept(node)
+        assert node.node.tasks.page(10) == []
+        assert node.database.read.rows("SELECT question, answer FROM task_questions") == []
 
 
 async def test_much_is_forgotten_in_small_steps_between_which_others_write(mesh: Mesh) -> None:
@@ -233,7 +281,7 @@ async def test_every_sweep_finds_its_rows_by_an_index(mesh: Mesh) -> None:
         (plan(retention.TASKS, 1.0, 1.0, 1.0, 1), "tasks_settled"),
         (plan(retention.DELIVERIES, 1.0, 1.0, 1), "outbox_settled"),
         (plan(retention.TEXTS, 1.0, 1), "inbox_read"),
-        (plan(retention.IDS, 1.0, 1), "inbox_received"),
+        (plan(retention.IDS, 1.0, 1, 1), "inbox_received"),
         (plan(retention.NTH_TASK, 1), "tasks_settled"),
         (plan(retention.NTH_DELIVERY, 1), "outbox_settled"),
         (plan(retention.NTH_MESSAGE, 1), "inbox_read"),

@@ -24,11 +24,14 @@ _BREATH_S = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Keep:
-    """How much is kept of what is over: no more than either says."""
+    """How much is kept of what is over: no more than age or count says."""
 
     age_s: float = 30 * 24 * 3600.0
     count: int = 10_000
     """Of finished tasks, of messages that were sent, and of those that were read, each."""
+    ids: int = 10_000
+    """Of what has come, this much at least is known again: a clock that is set right after a start without
+    a network, as on a machine that has none of its own, makes all seem old that has just come."""
 
 
 class Retention:
@@ -84,7 +87,7 @@ class Retention:
         yield lambda tx: retention.forget_deliveries(tx, sent, failed_before=failed, limit=_STEP)
         read = self._before(retention.NTH_MESSAGE, now, youngest=now)
         yield lambda tx: retention.forget_texts(tx, read, limit=_STEP)
-        yield lambda tx: retention.forget_ids(tx, now - REMEMBERED_S, limit=_STEP)
+        yield lambda tx: retention.forget_ids(tx, now - REMEMBERED_S, latest=self._keep.ids, limit=_STEP)
 
     def _before(self, query: str, now: float, *, youngest: float) -> float:
         """Return before when things must have ended to be forgotten: too old, or too many since."""

@@ -33,8 +33,8 @@ TEXTS = (
 )
 IDS = (
     "DELETE FROM inbox WHERE seq IN (SELECT seq FROM inbox WHERE text IS NULL AND received_at < ?1 "
-    "AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.local_id = inbox.task AND tasks.finished_at IS NULL) "
-    "ORDER BY received_at LIMIT ?2)"
+    "AND NOT EXISTS (SELECT 1 FROM tasks WHERE tasks.local_id = inbox.task) "
+    "AND seq <= (SELECT max(seq) FROM inbox) - ?2 ORDER BY received_at LIMIT ?3)"
 )
 
 
@@ -62,6 +62,7 @@ def forget_tasks(
     rows = tx.rows(TASKS, before, assumed_before, failed_before, limit)
     for (task,) in rows:
         tx.run("DELETE FROM task_events WHERE local_id = ?", task)
+        tx.run("DELETE FROM task_questions WHERE local_id = ?", task)
         tx.run("DELETE FROM outbox WHERE task = ?", task)
         tx.run("DELETE FROM tasks WHERE local_id = ?", task)
     return len(rows)
@@ -77,6 +78,9 @@ def forget_texts(tx: Transaction, before: float, *, limit: int) -> int:
     return tx.run(TEXTS, before, limit)
 
 
-def forget_ids(tx: Transaction, before: float, *, limit: int) -> int:
-    """Forget ids that came before, but none of an open task or a kept message; return how many."""
-    return tx.run(IDS, before, limit)
+def forget_ids(tx: Transaction, before: float, *, latest: int, limit: int) -> int:
+    """Forget ids that came before, but none of a kept task or message; return how many.
+
+    The latest stay, whatever the clock says: it may have been far behind when they came.
+    """
+    return tx.run(IDS, before, latest, limit)
