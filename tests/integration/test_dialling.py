@@ -146,7 +146,10 @@ async def test_a_peer_that_is_nowhere_is_named_with_the_place_where_it_was(
     async with listening(dialling.mallory) as lie:
         dialling.seen = [lie]
 
-        with pytest.raises(PeerUnreachable, match=f"b at 127.0.0.1 port {nowhere[1]}: .*1 other address"):
+        with pytest.raises(
+            PeerUnreachable,
+            match=rf"b at 127\.0\.0\.1 port {nowhere[1]}: Connection refused; .*1 other address",
+        ):
             await dialling.ask(dialling.peer(nowhere))
 
     assert dialling.asked == []

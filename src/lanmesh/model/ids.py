@@ -33,7 +33,8 @@ RESERVED = frozenset({SHARED, SELF, "any"})
 _WIRE_ID = re.compile(r"[A-Za-z0-9._~-]{1,128}")
 _NODE_ID = re.compile(r"[a-z2-7]{52}")
 _PEER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_NODE_ID = re.compile(r"[a-z2-7]{52}")
+_NAME_OR_ADDRESS = re.compile(r"[^\W_][\w.-]{0,252}")
+_IPV6 = re.compile(r"[0-9A-Fa-f:.]{2,45}(%[\w.-]+)?")
 
 
 def wire_id(text: str) -> WireId:
@@ -110,6 +111,7 @@ def address(text: str, default_port: int) -> tuple[str, int]:
     if not colon or (":" in host and not host.endswith("]")):
         host, port = text, str(default_port)
     host = host.removeprefix("[").removesuffix("]")
-    if not host or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:  # noqa: PLR2004
+    known = (_IPV6 if ":" in host else _NAME_OR_ADDRESS).fullmatch(host)
+    if not known or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) < 65536:  # noqa: PLR2004
         raise InvalidRequest(f"{quoted(text)} is no HOST[:PORT]")
     return host, int(port)

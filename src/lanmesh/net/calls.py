@@ -1,6 +1,8 @@
 """one HTTP request to another node, and what each kind of answer, and of silence, tells"""
 
 import asyncio
+import os
+import socket
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -45,6 +47,13 @@ def not_known(fault: PeerUnreachable) -> bool:
 def not_connected(fault: PeerUnreachable) -> bool:
     """Return whether nobody was there, or somebody with another key."""
     return isinstance(fault.__cause__, _NOT_CONNECTED)
+
+
+def why_not(fault: OSError) -> str:
+    """Return in words why a connection did not come up."""
+    if isinstance(fault, socket.gaierror) or not fault.errno:
+        return fault.strerror or str(fault)
+    return os.strerror(fault.errno)  # asyncio's own sentence holds the address once more, as Python spells it
 
 
 def another_key(where: str) -> PeerUnreachable:
@@ -267,5 +276,5 @@ def _seconds(header: str | None) -> float | None:
 
 def _reason(fault: BaseException) -> str:
     if isinstance(fault, aiohttp.ClientConnectorError):
-        return fault.os_error.strerror or str(fault.os_error)
+        return why_not(fault.os_error)
     return str(fault) or type(fault).__name__

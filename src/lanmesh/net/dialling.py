@@ -8,7 +8,7 @@ from typing import TypeVar
 from lanmesh.errors import AnswerLost, PeerUnreachable
 from lanmesh.model.ids import NodeId, PeerId
 from lanmesh.model.peer import Peer, Place
-from lanmesh.net.calls import CONNECT_S, another_key, not_connected
+from lanmesh.net.calls import CONNECT_S, another_key, not_connected, why_not
 from lanmesh.net.identity import anybody
 from lanmesh.protocol import certificates
 
@@ -41,8 +41,7 @@ async def meet(host: str, port: int, tls: ssl.SSLContext | None = None) -> bytes
     except (UnicodeError, ValueError) as fault:
         raise PeerUnreachable(f"{where}: that is no address") from fault
     except OSError as fault:
-        why = fault.strerror or str(fault)
-        raise PeerUnreachable(f"{where}: {why}") from fault
+        raise PeerUnreachable(f"{where}: {why_not(fault)}") from fault
     seen = writer.get_extra_info("ssl_object")
     certificate = seen.getpeercert(binary_form=True) or b""
     writer.transport.abort()  # there is nothing to say, and no answer to wait for

@@ -107,3 +107,30 @@ def test_people_see_the_first_8_characters_of_an_id_of_ours_and_all_of_any_other
 )
 def test_foreign_text_is_escaped_quoted_and_cut(text: str, shown: str) -> None:
     assert ids.quoted(text) == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("server-219", ("server-219", 18760)),
+        ("server_219.lan:1", ("server_219.lan", 1)),
+        ("192.168.1.7:65535", ("192.168.1.7", 65535)),
+        ("fe80::1%eth0", ("fe80::1%eth0", 18760)),
+        ("[2001:db8::1]:18789", ("2001:db8::1", 18789)),
+        ("büro.local", ("büro.local", 18760)),
+    ],
+)
+def test_an_address_is_a_host_and_maybe_a_port(text: str, place: tuple[str, int]) -> None:
+    assert ids.address(text, 18760) == place
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", ":1", "host:", "host:0", "host:65536", "host:1x", "http://host:18760", "https://host/",
+        "user@host", "a b", "-x", ".", "host:1:2", "x" * 300, "\u202ehost", "host\x1b[31m", "host\n",
+    ],
+)  # fmt: skip
+def test_what_is_no_address_is_said_so(text: str) -> None:
+    with pytest.raises(InvalidRequest, match="is no HOST"):
+        ids.address(text, 18760)
