@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum, auto
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 import apsw
 
@@ -117,7 +118,8 @@ class Disk:
             raise apsw.IOError("the power is gone")
 
 
-_DISKS: dict[str, Disk] = {}
+_DISKS: WeakValueDictionary[str, Disk] = WeakValueDictionary()
+"""By folder; whoever runs a life holds its disk."""
 
 
 class _OpenFile(apsw.VFSFile):
