@@ -206,7 +206,7 @@ class Composition:
         )
         carriage = Carriage(
             database=database, events=self._events, clock=clock, chance=chance, link=HttpFiles(link),
-            shelf=shelf, room=files,
+            shelf=shelf, room=files, dialled=not settings.node.dial_only,
         )  # fmt: skip
         watching = Watching(database=database, events=self._events, clock=clock)
         pull = Pull(database=database, events=self._events, clock=clock, chance=chance, link=link)

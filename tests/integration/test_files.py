@@ -137,6 +137,29 @@ async def test_what_its_doer_cannot_bring_the_asker_fetches(mesh: Mesh) -> None:
     assert [way for way, _, moved in a.file_link.moved if moved] == ["fetch"]
 
 
+async def test_who_brings_nothing_is_waited_for_once_and_not_with_each_file(mesh: Mesh) -> None:
+    a, b = await two(mesh, Maker(*((f"{number}.jpg", b"%d" % number) for number in range(20))))
+    b.link.faults["a"] = Fault.DOWN
+
+    task = await soon(a.node.tasks.delegate("b", "look"))
+    await until(lambda: b.tasks_of_others() != [] and b.tasks_of_others()[0].final)
+    for _ in range(10):
+        await mesh.clock.advance(10)
+        await asyncio.sleep(0.01)
+        if of(a, task.local_id):
+            break
+    began = mesh.clock.monotonic()
+    for _ in range(30):
+        if a.node.files.complete(task.local_id):
+            break
+        await mesh.clock.advance(2)
+        await asyncio.sleep(0.05)
+
+    assert a.node.files.complete(task.local_id)
+    assert [read(state) for state in of(a, task.local_id) if state.ref.name == "17.jpg"] == [b"17"]
+    assert mesh.clock.monotonic() - began <= 20
+
+
 async def test_a_hash_opens_nothing_to_whom_it_was_not_offered(mesh: Mesh) -> None:
     a, b = await two(mesh)
     (cat,) = await soon(a.node.files.keep([a_file(mesh)]))

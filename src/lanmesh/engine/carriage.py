@@ -26,7 +26,8 @@ from lanmesh.store.files import Named
 log = logging.getLogger(__name__)
 
 _FIRST_LOOK_S = 10.0
-"""How long whoever has named a file has time to begin to bring it, before it is fetched."""
+"""How long whoever has named a file has time to begin to bring it, before it is fetched; of those who
+have brought nothing lately, it is fetched at once."""
 
 _MOST_TRIES = 3
 """Of one file whose bytes the peer says are others: each time it is sent from its beginning."""
@@ -49,8 +50,9 @@ class Carriage:
         link: FileLink,
         shelf: Shelf,
         room: Files,
+        dialled: bool = True,
     ) -> None:
-        """Carry over a link."""
+        """Carry over a link; if this node cannot be dialled, all that comes has to be fetched."""
         self._database = database
         self._events = events
         self._clock = clock
@@ -58,6 +60,9 @@ class Carriage:
         self._link = link
         self._shelf = shelf
         self._room = room
+        self._dialled = dialled
+        self._bringing: dict[PeerId, bool] = {}
+        """Whether the latest file of each peer was brought by it."""
         self._faults: dict[tuple[PeerId, str], int] = {}
 
     async def run(self) -> None:
@@ -137,13 +142,16 @@ class Carriage:
             return False
         named = waiting[failures % len(waiting)]
         present = self._shelf.present(named.origin, named.ref.sha256)
-        await self._clock.sleep(_FIRST_LOOK_S)
+        if self._room.comes(named) or self._bringing.get(peer, self._dialled):
+            await self._clock.sleep(_FIRST_LOOK_S)
         if self._room.comes(named) or present != self._shelf.present(named.origin, named.ref.sha256):
-            return True  # it is brought
+            self._bringing[peer] = True
+            return True
         if named.number not in {other.number for other in files.to_fetch(self._database.read, peer)}:
             return True
         try:
             async with self._link.fetch(peer, named.ref, present) as chunks:
+                self._bringing[peer] = False
                 await self._room.receive(named.origin, named.ref.sha256, chunks)
         except _NOT_NOW:
             raise
