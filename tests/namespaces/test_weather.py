@@ -1,18 +1,18 @@
 """Nodes behind a firewall, and on networks that lose, cut and come back: nothing lost, nothing begun anew."""
 
 import contextlib
-import hashlib
-import json
 import os
 import socket
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from tests.acceptance.node_process import NodeProcess, until
 from tests.acceptance.test_files import TURNED, a_file, all_here, back
-from tests.acceptance.test_live_link import linked, shown
+from tests.acceptance.test_live_link import linked
+from tests.campaigns.weather import Weather, sha256_of
 from tests.namespaces.cable import Way
 from tests.namespaces.hosts import MESH_PORT, Host, Networks
 
@@ -37,11 +37,6 @@ def pair(asking: NodeProcess, showing: NodeProcess, at: str) -> None:
     code = showing.lanmesh("pair", "--json").json["code"]
     said = asking.lanmesh("pair", code, "--at", f"{at}:{MESH_PORT}")
     assert said.status == 0, said.err + asking.log.read_text()
-
-
-def whole(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @pytest.mark.parametrize("told", [True, False], ids=["it knows", "it does not know"])
@@ -73,32 +68,20 @@ def test_behind_a_firewall_a_node_delegates_is_delegated_to_and_exchanges_files(
     for node in (a, b):
         until(lambda node=node: all_here(node), node.log.read_text, PATIENCE_S)  # type: ignore[misc]  # bound at once
         (message,) = node.op("GET", "/op/messages").json
-        assert whole(Path(message["files"][0]["place"])) == message["files"][0]["sha256"]
+        assert sha256_of(Path(message["files"][0]["place"])) == message["files"][0]["sha256"]
 
     assert wall.turned_away
 
 
-def test_a_file_goes_on_where_the_cable_was_pulled_out(networks: Networks, say: Say) -> None:
-    left, right = two(networks)
-    cable = left.cable("lan")
-    left.start()
-    right.start()
-    a, b = left.node, right.node
-    pair(a, b, "10.77.0.2")
-    linked(a, b)
-    size = 32 * MB
-    path = a_file(a, content=os.urandom(size))
-    before = cable.passed[Way.OUT]
+def test_in_bad_weather_nothing_is_lost_nothing_flaps_and_a_file_goes_on_where_it_was_cut(
+    tmp_path: Path, say: Say
+) -> None:
+    with ExitStack() as parts:
+        weather = Weather(tmp_path, parts, say, right_s=PATIENCE_S)
+        weather.live_through(weather.lossy(0.1, 5), tasks=3)
+        weather.live_through(weather.one_way(Way.OUT, 40), tasks=3)
+        weather.file(32, weather.cut_for(2), weather.a.restart)
+        found = weather.account()
 
-    cable.cut_at = before + size // 2
-    assert a.lanmesh("send", "b", "see", "--file", str(path)).status == 0
-    until(lambda: cable.cut, a.log.read_text, PATIENCE_S)
-    until(lambda: shown(b, "a") == "quiet", lambda: shown(b, "a"), PATIENCE_S)
-    cable.mend()
-    until(lambda: all_here(b), lambda: json.dumps(b.op("GET", "/op/messages").json), PATIENCE_S)
-
-    ((came,),) = [message["files"] for message in b.op("GET", "/op/messages").json]
-    carried = cable.passed[Way.OUT] - before
-    assert whole(Path(came["place"])) == whole(path)
-    assert size < carried < 1.25 * size, "it was begun anew, not resumed"
-    say(f"a file of 32 MB, cut in the middle: {carried / size:.3f} times its bytes crossed the wire")
+    assert not found.violations, "\n".join(found.lines())
+    assert (found.figures["tasks acknowledged"], found.figures["messages acknowledged"]) == (36, 36)

@@ -6,8 +6,8 @@ from enum import StrEnum
 QUIET_AFTER_S = 12.0
 """Two beats of a peer's link have not come, and the third is late."""
 
-GONE_AFTER_S = 30.0
-"""Long enough for a peer to be started anew, or to change its network."""
+GONE_AFTER_S = 25.0
+"""Long enough for a peer to be started anew, or to change its network; known within half a minute."""
 
 
 class Presence(StrEnum):

@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 BEAT_S = 5.0
 """How often each side says that it lives, give or take a fifth."""
 
-SILENT_S = 20.0
-"""After that long without a word, a link is dead."""
+SILENT_S = 15.0
+"""After that long without a word, a link is dead: soon enough for another before its peer seems gone."""
 
 LAG_S = 1.0
 """A beat that is late by more says that this node was held up: then its peer's silence says nothing."""
