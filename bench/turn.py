@@ -33,6 +33,7 @@ from lanmesh.openclaw.gateway import Gateway, GatewayAddress
 from tests.acceptance.openclaw.gateway import ROOT
 from tests.acceptance.openclaw.model import ScriptedModel, say
 from tests.acceptance.openclaw.pair import started_pair
+from tests.fakes import unheard
 
 _TEXT = "benchword: what is the answer?"
 _ANSWER = "forty-two"
@@ -81,7 +82,7 @@ async def direct(gateway: GatewayExecutor, number: int) -> float:
         created_at=time.time(),
     )
     began = time.perf_counter()
-    outcome = await gateway.run(task, lambda _progress: None)
+    outcome = await gateway.run(task, unheard)
     seconds = time.perf_counter() - began
     assert outcome.result == _ANSWER, outcome
     return seconds

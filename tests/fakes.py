@@ -21,6 +21,7 @@ from lanmesh.engine.callers import Caller, InboundToken, digest_of
 from lanmesh.engine.cancel import Cancels
 from lanmesh.engine.carriage import Carriage
 from lanmesh.engine.delivery import Deliveries
+from lanmesh.engine.drafts import Drafts
 from lanmesh.engine.envelopes import Envelopes
 from lanmesh.engine.events import Events
 from lanmesh.engine.files import Files, Standing
@@ -49,6 +50,7 @@ from lanmesh.errors import (
     TaskNotFound,
 )
 from lanmesh.model.delivery import Delivery, DeliveryState
+from lanmesh.model.draft import Mark
 from lanmesh.model.envelope import Cancel, Envelope, EnvelopeType, Message, TaskRequest
 from lanmesh.model.file import FileRef
 from lanmesh.model.ids import LocalId, NodeId, PeerId, WireId
@@ -299,8 +301,22 @@ class FakeExecutor:
         return outcome
 
 
-def unheard(_text: str) -> None:
-    """Take what a run says, where nobody listens. Is a `Progress`."""
+class Heard:
+    """Takes what a run says and writes, and keeps it. Implements the port `Progress`."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+        self.written = ""
+
+    def __call__(self, words: str) -> None:
+        self.words.append(words)
+
+    def write(self, text: str) -> None:
+        self.written += text
+
+
+unheard = Heard()
+"""Where nobody looks at it."""
 
 
 def done(result: str) -> Outcome:
@@ -352,11 +368,15 @@ class MemoryLink:
         answer = await self.ask(peer, lambda node, caller: node.take(caller, body))
         return None if envelope.type is EnvelopeType.MESSAGE else reports.decode(answer)
 
-    async def report(self, peer: PeerId, task: WireId, *, wait_s: float, version: int) -> TaskReport:
+    async def report(
+        self, peer: PeerId, task: WireId, *, wait_s: float, version: int, draft: Mark | None = None
+    ) -> TaskReport:
         self.questions.append(peer)
 
         async def question(node: "NodeUnderTest", caller: Caller) -> bytes:
-            report = await node.node.arrivals.report(caller, task, wait_s=wait_s, version=version)
+            report = await node.node.arrivals.report(
+                caller, task, wait_s=wait_s, version=version, draft=draft
+            )
             return reports.encode(report)
 
         return reports.decode(await self.ask(peer, question))
@@ -818,13 +838,15 @@ class NodeUnderTest:
             version="0.0.0",
             limits=self.limits,
         )
-        watching = Watching(database=self.database, events=self.events, clock=self.clock)
+        drafts = Drafts(self.events)
+        watching = Watching(database=self.database, events=self.events, clock=self.clock, drafts=drafts)
         pull = Pull(
             database=self.database,
             events=self.events,
             clock=self.clock,
             chance=self.chance,
             link=self.link,
+            drafts=drafts,
         )
         tasks = self.parts.tasks(
             database=self.database,
@@ -898,6 +920,7 @@ class NodeUnderTest:
             boot=self.boot,
             concurrency=self.limits.concurrency,
             files=files,
+            drafts=drafts,
         )
         deliveries = self.parts.deliveries(
             database=self.database,

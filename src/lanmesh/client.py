@@ -12,10 +12,12 @@ import msgspec
 
 from lanmesh.errors import InvalidRequest, NodeUnreachable, TimedOut
 from lanmesh.locations import StateFolder
+from lanmesh.model.draft import START, Mark, Passage
 from lanmesh.model.ids import quoted
 from lanmesh.model.peer import DEFAULT_PORT
 from lanmesh.model.task import AcceptMode
-from lanmesh.protocol import problems, sse
+from lanmesh.protocol import drafts, problems, sse
+from lanmesh.protocol.drafts import DraftBody
 from lanmesh.protocol.files import FileBody, KeepRequest
 from lanmesh.protocol.peer_views import (
     InvitationView,
@@ -184,27 +186,33 @@ class Client:
         wait_s = min(wait_s, LONGEST_WAIT_S)
         return await self._get(f"/op/tasks/{_segment(task)}?wait={wait_s:g}{newer}", TaskView)
 
-    async def events(self, task: str, *, after: int = 0) -> AsyncGenerator[EventView | TaskView, None]:
+    async def events(
+        self, task: str, *, after: int = 0, seen: Mark = START
+    ) -> AsyncGenerator[EventView | Passage | TaskView, None]:
         """Yield what happens to a task after one of its versions, as it happens, and last its end.
 
         That is the finished task, whose `events` hold the last one; nothing is yielded if it was
-        finished at that version already.
+        finished at that version already. In between, what its run writes beyond a mark: of another
+        run it begins anew, and the result takes the place of all of it.
 
         Example:
             async for news in node.events(task.id):
                 if isinstance(news, TaskView):
                     print(news.result)
+                elif isinstance(news, Passage):
+                    print(news.text, end="")
                 elif news.event == PROGRESS:
                     print(news.detail)
 
         Raises:
             NodeUnreachable: The node has stopped; the next one tells on from the version of the
-                last event.
+                last event, and the `end` of the last passage.
         """
         path = f"/op/tasks/{_segment(task)}/events"
         timeout = aiohttp.ClientTimeout(sock_connect=5, sock_read=LONGEST_SILENCE_S)
+        headers = {"Last-Event-ID": str(sse.Place(after, seen))}
         reader = sse.Reader()
-        async with self._asked("GET", path, headers={"Last-Event-ID": str(after)}, timeout=timeout) as answer:
+        async with self._asked("GET", path, headers=headers, timeout=timeout) as answer:
             if answer.status == NO_CONTENT:
                 return
             async for chunk in answer.content.iter_any():
@@ -212,7 +220,10 @@ class Client:
                     if frame.event == "end":
                         yield msgspec.json.decode(frame.data, type=TaskView)
                         return
-                    yield msgspec.json.decode(frame.data, type=EventView)
+                    if frame.event == "draft":
+                        yield drafts.passage(msgspec.json.decode(frame.data, type=DraftBody))
+                    else:
+                        yield msgspec.json.decode(frame.data, type=EventView)
         raise NodeUnreachable(f"the node in {self._folder.path} has stopped; the task goes on with it")
 
     async def approve(self, task: str) -> TaskView:

@@ -20,6 +20,7 @@ from lanmesh.engine.arrivals import Arrivals
 from lanmesh.engine.cancel import Cancels
 from lanmesh.engine.carriage import Carriage
 from lanmesh.engine.delivery import Deliveries
+from lanmesh.engine.drafts import Drafts
 from lanmesh.engine.envelopes import Envelopes
 from lanmesh.engine.events import Events
 from lanmesh.engine.files import Files
@@ -208,8 +209,11 @@ class Composition:
             database=database, events=self._events, clock=clock, chance=chance, link=HttpFiles(link),
             shelf=shelf, room=files, dialled=not settings.node.dial_only,
         )  # fmt: skip
-        watching = Watching(database=database, events=self._events, clock=clock)
-        pull = Pull(database=database, events=self._events, clock=clock, chance=chance, link=link)
+        drafts = Drafts(self._events)
+        watching = Watching(database=database, events=self._events, clock=clock, drafts=drafts)
+        pull = Pull(
+            database=database, events=self._events, clock=clock, chance=chance, link=link, drafts=drafts
+        )
         node = Node(
             tasks=Tasks(
                 database=database,
@@ -260,6 +264,7 @@ class Composition:
             boot=self._boot,
             concurrency=settings.limits.concurrency,
             files=files,
+            drafts=drafts,
         )
         deliveries = Deliveries(database=database, events=self._events, clock=clock, chance=chance, link=link)
         approvals = Approvals(

@@ -1,13 +1,10 @@
 """Progress between real nodes: the asker sees it while the program still runs."""
 
 import asyncio
-import contextlib
 import http.client
 import json
-import os
 import shlex
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,9 +14,11 @@ import pytest
 
 from lanmesh.client import Client
 from lanmesh.locations import StateFolder
+from lanmesh.model.draft import Passage
 from lanmesh.protocol.views import EventView, TaskView
 from tests.acceptance.mesh import Mesh
 from tests.acceptance.node_process import ANSWER_S, LANMESH, NodeProcess, envelope, http_connection, until
+from tests.acceptance.terminal import lanmesh_on_a_terminal
 
 Pair = tuple[NodeProcess, NodeProcess]
 PATIENCE_S = 30.0
@@ -35,7 +34,7 @@ def slow(folder: Path) -> str:
 def events_of(
     port: int, path: str, token: str, after: int | None = None, *, tls: bool = True
 ) -> Iterator[Iterator[Any]]:
-    """Read a stream of events: name, id and data of each."""
+    """Read a stream of events, but for drafts: name, version and data of each."""
     connection = (
         http_connection(port, ANSWER_S)
         if tls
@@ -60,7 +59,8 @@ def _events(answer: http.client.HTTPResponse) -> Iterator[Any]:
         if line != "\n":
             fields[name] = value
         elif "data" in fields:
-            yield fields["event"], int(fields["id"]), json.loads(fields["data"])
+            if fields["event"] != "draft":
+                yield fields["event"], int(fields["id"].partition(".")[0]), json.loads(fields["data"])
             fields = {}
 
 
@@ -148,6 +148,8 @@ def test_the_python_library_yields_what_happens_and_last_the_finished_task(
         seen: list[EventView | TaskView] = []
         async with asyncio.timeout(PATIENCE_S), Client(StateFolder(path=a.state)) as node:
             async for news in node.events(task):
+                if isinstance(news, Passage):
+                    continue
                 seen.append(news)
                 if isinstance(news, EventView) and news.event == "progress":
                     (tmp_path / "go").touch()
@@ -165,34 +167,14 @@ def test_the_python_library_yields_what_happens_and_last_the_finished_task(
 def test_on_a_terminal_the_words_stand_in_place_and_cannot_play_tricks(pair: Pair, tmp_path: Path) -> None:
     a, _ = pair
     script = f"printf 'evil\\033[2Jwords\\n' >&2; {slow(tmp_path)}"
-    ours, theirs = os.openpty()
-    seen = bytearray()
-    running = subprocess.Popen(
-        [LANMESH, "delegate", "b", script, "--wait", "60"],
-        env=a.environ(TERM="xterm"), cwd=a.home, stdout=subprocess.PIPE, stderr=theirs,
-    )  # fmt: skip
-    os.close(theirs)
-
-    def read() -> None:
-        with contextlib.suppress(OSError):  # Linux says so of a terminal that nobody holds any more
-            while some := os.read(ours, 65536):
-                seen.extend(some)
-
-    reading = threading.Thread(target=read)
-    reading.start()
-    try:
-        until(lambda: b"half of it" in seen, lambda: bytes(seen), PATIENCE_S)
+    with lanmesh_on_a_terminal(a, ["delegate", "b", script, "--wait", "60"]) as (running, terminal):
+        terminal.shows("half of it")
         (tmp_path / "go").touch()
         out, _ = running.communicate(timeout=PATIENCE_S)
-    finally:
-        running.kill()
-        running.communicate()
-        reading.join(PATIENCE_S)
-        os.close(ours)
 
     assert (running.returncode, out) == (0, b"all of it\n")
-    assert b"\x1b[2J" not in seen
-    assert b"working" in seen
+    assert b"\x1b[2J" not in terminal.told
+    assert b"working" in terminal.told
 
 
 def test_a_caller_goes_on_with_a_stream_after_the_node_was_killed(mesh: Mesh, tmp_path: Path) -> None:
@@ -231,4 +213,4 @@ def test_a_last_event_id_that_is_none_is_refused(pair: Pair) -> None:
     )
 
     assert answer.status == 400
-    assert answer.json["detail"] == "Last-Event-ID must be a whole number from 0 on"
+    assert answer.json["detail"] == "Last-Event-ID must be the id of an event, or 0"

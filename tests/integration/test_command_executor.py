@@ -21,7 +21,7 @@ from lanmesh.model.chain import Chain
 from lanmesh.model.ids import SHARED, LocalId, WireId, local_id
 from lanmesh.model.task import Outcome, Task, TaskState
 from lanmesh.protocol.json import MAX_RESULT_BYTES
-from tests.fakes import unheard
+from tests.fakes import Heard, unheard
 
 BOUND_S = 8.0
 DRAIN_S = 0.2
@@ -134,26 +134,41 @@ async def cancelled(
 
 
 def heard_of(bench: Bench, script: str) -> list[str]:
-    """Return what a script has said by its end."""
-    said: list[str] = []
-    bench.within(bench.shell(script).run(bench.task(), said.append))
-    return [line for text in said for line in text.split("\n")]
+    """Return the lines that a script has said on stderr by its end."""
+    heard = Heard()
+    bench.within(bench.shell(f"({script}) >&2").run(bench.task(), heard))
+    return [line for text in heard.words for line in text.split("\n")]
 
 
-def test_each_line_on_stdout_and_stderr_is_told_while_the_program_runs(bench: Bench) -> None:
-    lines: list[str] = []
+def test_stdout_is_told_as_it_comes_and_stderr_by_its_lines_while_the_program_runs(bench: Bench) -> None:
+    heard = Heard()
 
     async def look() -> Outcome:
-        script = "echo one; echo two >&2; until [ -e go ]; do sleep 0.01; done; echo three"
-        running = asyncio.create_task(bench.shell(script).run(bench.task(), lines.append))
-        await until(lambda: len(lines) == 2)
+        script = "printf on; echo two >&2; until [ -e go ]; do sleep 0.01; done; echo e, three"
+        running = asyncio.create_task(bench.shell(script).run(bench.task(), heard))
+        await until(lambda: (heard.written, heard.words) == ("on", ["two"]))
         (bench.folder / "go").touch()
         return await running
 
     outcome = bench.within(look())
 
-    assert sorted(lines) == ["one", "three", "two"]
-    assert outcome.result == "one\nthree"
+    assert (heard.written, heard.words) == ("one, three\n", ["two"])
+    assert outcome.result == "one, three"
+
+
+def test_a_character_that_comes_in_two_parts_is_one(bench: Bench) -> None:
+    heard = Heard()
+
+    async def look() -> None:
+        script = r"printf 'a\342\202'; until [ -e go ]; do sleep 0.01; done; printf '\254\377'"
+        running = asyncio.create_task(bench.shell(script).run(bench.task(), heard))
+        await until(lambda: heard.written == "a")
+        (bench.folder / "go").touch()
+        await running
+
+    bench.within(look())
+
+    assert heard.written == "a€\N{REPLACEMENT CHARACTER}"
 
 
 def test_a_bar_of_progress_that_is_drawn_anew_is_told_each_time(bench: Bench) -> None:

@@ -15,7 +15,7 @@ from lanmesh.model.ids import LocalId, Origin, WireId
 from lanmesh.model.task import Failure, Outcome, Task, TaskState
 from lanmesh.openclaw.executor import GatewayExecutor
 from lanmesh.protocol.json import MAX_RESULT_BYTES
-from tests.fakes import EPOCH, done, soon, unheard, until
+from tests.fakes import EPOCH, Heard, done, soon, unheard, until
 from tests.integration.gateway import BOOT, HOLD, NEWER, OLDER, Beside, Refusal, beside
 
 ACCEPTED = {"status": "accepted"}
@@ -440,17 +440,17 @@ def frame(stream: str, session: str = SESSION, **data: Any) -> dict[str, Any]:
     return {"stream": stream, "runId": f"{ID}.1", "sessionKey": session, "data": data}
 
 
-async def heard(gateway: Beside, executor: GatewayExecutor, *frames: object) -> list[str]:
+async def heard(gateway: Beside, executor: GatewayExecutor, *frames: object) -> Heard:
     """Return what a turn says of which the gateway tells these events."""
-    lines: list[str] = []
-    running = asyncio.create_task(executor.run(TASK, lines.append))
+    said = Heard()
+    running = asyncio.create_task(executor.run(TASK, said))
     await until(lambda: bool(gateway.held))
     for each in frames:
         await gateway.tell("agent", each)
     await gateway.quiet()
     await gateway.answer("agent", ended("42"))
     assert await outcome(gateway, _result(running)) == done("42")
-    return lines
+    return said
 
 
 async def _result(running: "asyncio.Task[Outcome]") -> Outcome:
@@ -461,7 +461,7 @@ async def test_what_the_agent_says_and_does_is_told_while_its_turn_goes_on(tmp_p
     async with an_agent(tmp_path) as (gateway, executor):
         gateway.lay("agent", [ACCEPTED])
 
-        lines = await heard(
+        told = await heard(
             gateway, executor,
             frame("lifecycle", phase="start"),
             frame("assistant", text="I lo", delta="I lo"),
@@ -473,27 +473,28 @@ async def test_what_the_agent_says_and_does_is_told_while_its_turn_goes_on(tmp_p
             frame("lifecycle", phase="end"),
         )  # fmt: skip
 
-        assert lines == ["I look.", "First the list", "calls the tool exec", "Done."]
+        assert told.written == "I look.\nFirst the list\nDone.\n"
+        assert told.words == ["calls the tool exec"]
 
 
 async def test_text_that_comes_without_what_was_added_is_told_once(tmp_path: Path) -> None:
     async with an_agent(tmp_path) as (gateway, executor):
         gateway.lay("agent", [ACCEPTED])
 
-        lines = await heard(
+        told = await heard(
             gateway, executor,
             frame("assistant", text="one\ntw"), frame("assistant", text="one\ntwo\n"),
             frame("assistant", text="anew\n"),
         )  # fmt: skip
 
-        assert lines == ["one", "two", "anew"]
+        assert told.written == "one\ntwo\nanew\n"
 
 
 async def test_words_of_other_sessions_and_frames_of_no_form_are_passed_over(tmp_path: Path) -> None:
     async with an_agent(tmp_path) as (gateway, executor):
         gateway.lay("agent", [ACCEPTED])
 
-        lines = await heard(
+        told = await heard(
             gateway, executor,
             frame("assistant", session="agent:main:main", delta="not ours\n"),
             {"stream": "assistant", "sessionKey": SESSION, "data": "no object"},
@@ -503,14 +504,14 @@ async def test_words_of_other_sessions_and_frames_of_no_form_are_passed_over(tmp
             frame("assistant", session=SESSION.upper(), delta="ours\n"),
         )  # fmt: skip
 
-        assert lines == ["calls the tool ?", "ours"]
+        assert (told.words, told.written) == (["calls the tool ?"], "ours\n")
 
 
 async def test_a_turn_that_is_found_again_is_heard_again(tmp_path: Path) -> None:
     async with an_agent(tmp_path) as (gateway, executor):
         gateway.lay("agent.wait", HOLD)
-        lines: list[str] = []
-        running = asyncio.create_task(executor.resume(TASK, lines.append))
+        told = Heard()
+        running = asyncio.create_task(executor.resume(TASK, told))
         await until(lambda: bool(gateway.held))
 
         await gateway.tell("agent", frame("assistant", delta="still here\n"))
@@ -518,4 +519,4 @@ async def test_a_turn_that_is_found_again_is_heard_again(tmp_path: Path) -> None
         await gateway.answer("agent.wait", {"status": "ok", "terminalReply": {"text": "42"}})
 
         assert await outcome(gateway, _result(running)) == done("42")
-        assert lines == ["still here"]
+        assert told.written == "still here\n"

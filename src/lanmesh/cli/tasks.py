@@ -29,6 +29,7 @@ from lanmesh.cli.terminal import (
 )
 from lanmesh.client import Client
 from lanmesh.errors import InvalidRequest, TimedOut
+from lanmesh.model.draft import Passage
 from lanmesh.model.history import PROGRESS
 from lanmesh.model.task import FINAL, AcceptMode, TaskState
 from lanmesh.protocol.views import EventView, TaskView
@@ -305,6 +306,9 @@ async def _follow(node: Client, task: str, wait_s: float | None, *, quiet: bool)
     with Live(quiet=quiet) as live, suppress(TimeoutError):
         async with asyncio.timeout(wait_s), aclosing(node.events(task)) as events:
             async for news in events:
+                if isinstance(news, Passage):
+                    live.draft(news)
+                    continue
                 last = isinstance(news, TaskView)
                 for event in news.events if isinstance(news, TaskView) else [news]:
                     if event.event == PROGRESS:

@@ -10,6 +10,7 @@ import msgspec
 import typer
 
 from lanmesh.errors import InvalidRequest, MeshError
+from lanmesh.model.draft import Passage
 from lanmesh.protocol import problems
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON, for programs
 
 _JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"
 """Invisible, but part of words in some scripts, and of emoji."""
+
+_DRAFT_LINES = 8
+"""Of what a run writes, shown at a time."""
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
@@ -58,7 +62,7 @@ def show_text(text: str) -> None:
 
 
 class Live:
-    """What happens, told on standard error: line by line, and on a terminal the latest words in place.
+    """What happens, told on standard error: line by line, and on a terminal what a run writes in place.
 
     With `quiet`, nothing is told.
     """
@@ -67,6 +71,8 @@ class Live:
         """Begin with nothing."""
         self._quiet = quiet
         self._status: Status | None = None
+        self._draft: Passage | None = None
+        self._words = ""
 
     def __enter__(self) -> "Live":
         """Begin to tell."""
@@ -98,7 +104,30 @@ class Live:
             for line in lines:
                 self.line(f"{beside}  {line}")
         elif lines:
-            self._status.update(_cropped(lines[-1]))
+            self._words = lines[-1]
+            self._show()
+
+    def draft(self, passage: Passage) -> None:
+        """Tell what a run writes: on a terminal the end of it in place; elsewhere its lines come as words."""
+        if self._status is not None:
+            self._draft = passage if self._draft is None else self._draft.joined(passage)
+            self._draft = self._draft.latest(_DRAFT_LINES * self._status.console.width)
+            self._show()
+
+    def _show(self) -> None:
+        """Put in place what is written, or where nothing is, the latest words."""
+        if self._status is None:
+            return
+        written = "" if self._draft is None else self._draft.text.strip()
+        lines = [plain(line.strip()) for line in written.splitlines()[-_DRAFT_LINES:]]
+        beside = [] if self._words in lines else [self._words]
+        self._status.update(_folded([*beside, *lines] if lines else [self._words]))
+
+
+def _folded(lines: Sequence[str]) -> "Text":
+    from rich.text import Text  # noqa: PLC0415  # as in show_table
+
+    return Text("\n".join(map(plain, lines)), overflow="fold")
 
 
 def _cropped(text: str) -> "Text":

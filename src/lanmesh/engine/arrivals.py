@@ -15,6 +15,7 @@ from lanmesh.engine.questions import Questions
 from lanmesh.engine.watching import News, Watching
 from lanmesh.errors import InvalidRequest, NotAllowed, TaskNotFound
 from lanmesh.model import ids
+from lanmesh.model.draft import Mark
 from lanmesh.model.envelope import Answer, Cancel, CancelResult, Envelope, Question, TaskRequest
 from lanmesh.model.ids import SELF, SHARED, LocalId, WireId
 from lanmesh.model.report import TaskReport, first_report_of, report_of
@@ -208,21 +209,31 @@ class Arrivals:
         return await self._database.write(change)
 
     async def report(
-        self, caller: Caller, identifier: str, *, wait_s: float = 0.0, version: int | None = None
+        self,
+        caller: Caller,
+        identifier: str,
+        *,
+        wait_s: float = 0.0,
+        version: int | None = None,
+        draft: Mark | None = None,
     ) -> TaskReport:
         """Return what a caller may know of a task that it sent, by its wire id or local id.
 
-        Held until the task is final, or newer than a version if one is given, but no longer
-        than `wait_s`.
+        Held until the task is final, newer than a version or written beyond a mark, if these are
+        given, but no longer than `wait_s`. With a mark, it tells what was written beyond that.
 
         Raises:
             TaskNotFound: This caller sent no such task.
         """
         check_pace(caller)
         task = _known(self._database.read, caller, identifier)
-        return _report(self._database.read, await self._watching.until(task, wait_s, version))
+        task = await self._watching.until(task, wait_s, version, draft)
+        written = None if draft is None else self._watching.drafts.after(task.local_id, draft)
+        return replace(_report(self._database.read, task), draft=None if task.final else written)
 
-    def events(self, caller: Caller, identifier: str, after: int) -> AsyncGenerator[News, None] | None:
+    def events(
+        self, caller: Caller, identifier: str, after: int, seen: Mark
+    ) -> AsyncGenerator[News, None] | None:
         """Return what happens to a task that a caller sent; see `Watching.follow`.
 
         Raises:
@@ -232,7 +243,7 @@ class Arrivals:
         """
         check_pace(caller)
         task = _known(self._database.read, caller, identifier)
-        return self._watching.follow(task, after, caller.origin)
+        return self._watching.follow(task, after, seen, caller.origin)
 
     def _admitted(self, tx: Transaction, caller: Caller, envelope: Envelope, task: Task) -> tuple[Task, str]:
         """Return a new task as it is taken, and in words how."""

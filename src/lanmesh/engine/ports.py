@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from lanmesh.engine.callers import InboundToken
+from lanmesh.model.draft import Mark
 from lanmesh.model.envelope import Envelope
 from lanmesh.model.file import FileRef
 from lanmesh.model.ids import NodeId, Origin, PeerId, WireId
@@ -46,8 +47,14 @@ class NotBegun(Interrupted):
     """A run was never begun: it may be begun anew, whatever the task."""
 
 
-Progress = Callable[[str], None]
-"""Takes what a run says while it goes on, a line or a few. Cheap, and never raises."""
+class Progress(Protocol):
+    """Takes what a run lets be known while it goes on. Cheap, and never raises."""
+
+    def __call__(self, words: str, /) -> None:
+        """Take words about the work: a line or a few."""
+
+    def write(self, text: str, /) -> None:
+        """Take what the run writes next, be it in the middle of a line; its lines are such words, too."""
 
 
 class Executor(Protocol):
@@ -107,10 +114,13 @@ class PeerLink(Protocol):
             MeshError: The peer refuses it for good.
         """
 
-    async def report(self, peer: PeerId, task: WireId, *, wait_s: float, version: int) -> TaskReport:
+    async def report(
+        self, peer: PeerId, task: WireId, *, wait_s: float, version: int, draft: Mark | None = None
+    ) -> TaskReport:
         """Return what the peer says of a task that it was asked for.
 
-        It holds its answer for up to `wait_s` until the task is final or newer than `version`.
+        It holds its answer for up to `wait_s` until the task is final or newer than `version`, or
+        its run has written something beyond `draft`; where that is `None`, drafts are of no interest.
 
         Raises:
             PeerUnreachable: The peer does not answer; so too `AnswerLost`.

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from lanmesh.engine import reports
+from lanmesh.engine.drafts import Drafts
 from lanmesh.engine.events import Events, heard
 from lanmesh.engine.lanes import for_each_peer
 from lanmesh.engine.ports import Clock, PeerLink, Random
 from lanmesh.errors import AnswerLost, MeshError, PeerUnreachable, TaskNotFound
 from lanmesh.model.delivery import Delivery, DeliveryEvent, DeliveryState
+from lanmesh.model.draft import Mark
 from lanmesh.model.ids import PeerId
 from lanmesh.model.report import TaskReport
 from lanmesh.model.task import Failure, Task, failed
@@ -42,9 +44,17 @@ class Pull:
     """Reads at peers what they have not told yet, or cannot tell: results are pushed and pulled."""
 
     def __init__(
-        self, *, database: Database, events: Events, clock: Clock, chance: Random, link: PeerLink
+        self,
+        *,
+        database: Database,
+        events: Events,
+        clock: Clock,
+        chance: Random,
+        link: PeerLink,
+        drafts: Drafts,
     ) -> None:
         """Ask over a link."""
+        self._drafts = drafts
         self._database = database
         self._events = events
         self._clock = clock
@@ -57,14 +67,19 @@ class Pull:
             self._events, Topic.OUTBOX, lambda: tasks.peers_asked(self._database.read), self._lane
         )
 
-    async def follow(self, task: Task) -> None:
-        """Keep the record of an asked task up to date by asking its peer, until it is final."""
+    async def follow(self, task: Task, *, drafts: bool) -> None:
+        """Keep the record of an asked task up to date by asking its peer, until it is final.
+
+        Args:
+            task: An asked task.
+            drafts: Whether what its run writes is wanted as well.
+        """
         while not task.final:
             delivery = await self._until_delivered(task)
-            known = task.version
+            known = task.version, self._drafts.mark(task.local_id)
             with suppress(MeshError):
-                task = await self._ask(task, delivery, _PULL_S)
-            if task.version == known:
+                task = await self._ask(task, delivery, _PULL_S, known[1] if drafts else None)
+            if (task.version, self._drafts.mark(task.local_id)) == known:
                 await self._clock.sleep(_PULL_AGAIN_S)
 
     async def _lane(self, peer: PeerId) -> None:
@@ -131,20 +146,27 @@ class Pull:
                     return delivery
                 await changed.wait()
 
-    async def _ask(self, task: Task, delivery: Delivery | None, wait_s: float) -> Task:
+    async def _ask(
+        self, task: Task, delivery: Delivery | None, wait_s: float, draft: Mark | None = None
+    ) -> Task:
         """Ask a peer of a task, and return that as it is known then.
 
         Args:
             task: An asked task.
             delivery: How its request fared before the question.
             wait_s: How long the peer is to hold its answer until there is something new.
+            draft: How far what its run writes is known, if that is wanted.
         """
         try:
             report = await self._link.report(
-                PeerId(task.peer), task.wire_id, wait_s=wait_s, version=task.seen_version
+                PeerId(task.peer), task.wire_id, wait_s=wait_s, version=task.seen_version, draft=draft
             )
         except TaskNotFound:
             return await self._database.write(self._missing(task, delivery))
+        if report.draft is not None:
+            self._drafts.hear(task.local_id, report.draft)
+            if report.version == task.seen_version:
+                return task  # there is nothing that would have to be kept
         return await self._database.write(self._recording(task, report))
 
     def _recording(self, task: Task, report: TaskReport) -> Callable[[Transaction], Task]:

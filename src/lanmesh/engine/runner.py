@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from lanmesh.engine.drafts import Drafts
 from lanmesh.engine.events import Events, Stopped, heard, within
 from lanmesh.engine.files import Files
 from lanmesh.engine.outcomes import Outcomes
@@ -42,6 +43,7 @@ class Runner:
         boot: str,
         concurrency: int,
         files: Files,
+        drafts: Drafts,
     ) -> None:
         """Hold claims in the name of one boot of this node."""
         self._files = files
@@ -55,7 +57,7 @@ class Runner:
         self._begun: set[LocalId] = set()
         self._resting: dict[LocalId, float] = {}
         """Until when, on the clock that never goes back, what came to nothing is not begun again."""
-        self._gatherer = Gatherer(database=database, clock=clock)
+        self._gatherer = Gatherer(database=database, clock=clock, drafts=drafts)
 
     async def run(self) -> None:
         """Go on with what earlier boots began, and claim and run tasks, until cancelled.
@@ -148,6 +150,7 @@ class Runner:
                         await self._database.write(self._interrupted(task, why, by_owner=True))
                 raise
         ended = await self._database.insist(settle, self._clock.sleep)
+        self._gatherer.end(task)
         if ended is not None:
             log.info("task ended", extra={"task": short(task.local_id), "state": ended.state})
             if ended.state is TaskState.SUBMITTED:

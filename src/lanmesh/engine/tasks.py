@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lanmesh.engine import admission
 from lanmesh.engine.cancel import Cancels
+from lanmesh.engine.drafts import Drafts
 from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Clock, Random
@@ -16,6 +17,7 @@ from lanmesh.engine.watching import News, Watching
 from lanmesh.errors import IllegalTransition, InvalidRequest, NotAllowed, TaskNotFound
 from lanmesh.model import ids
 from lanmesh.model.delivery import TTL_S, Delivery
+from lanmesh.model.draft import Mark
 from lanmesh.model.envelope import Envelope, TaskRequest
 from lanmesh.model.file import FileRef
 from lanmesh.model.history import Event
@@ -171,18 +173,20 @@ class Tasks:
         """Return the tasks that wait for the owner's word, the oldest first; or those not yet told of."""
         return tasks.awaiting_approval(self._database.read, limit, untold=untold)
 
-    async def watch(self, name: str, *, wait_s: float, version: int | None = None) -> Task:
-        """Return a task once it is final or newer than a version, or after some time as it is.
+    async def watch(
+        self, name: str, *, wait_s: float, version: int | None = None, draft: Mark | None = None
+    ) -> Task:
+        """Return a task once it is final, newer than a version or written beyond a mark, or after some time.
 
         While one waits for a task that a peer was asked for, the peer is asked how it fares: so
         its outcome arrives even where the peer cannot reach this node.
         """
         task = tasks.named(self._database.read, name)
         if not task.asked:
-            return await self._watching.until(task, wait_s, version)
+            return await self._watching.until(task, wait_s, version, draft)
         async with asyncio.TaskGroup() as group:
-            pulling = group.create_task(self._pull.follow(task))
-            task = await self._watching.until(task, wait_s, version)
+            pulling = group.create_task(self._pull.follow(task, drafts=draft is not None))
+            task = await self._watching.until(task, wait_s, version, draft)
             pulling.cancel()
         return task
 
@@ -190,8 +194,15 @@ class Tasks:
         """Return once all files that a task has come to are here or given up, or after some time."""
         await self._watching.brought(local_id, wait_s)
 
-    def events(self, name: str, after: int) -> AsyncGenerator[News, None] | None:
-        """Return what happens to a task, from one of its versions on; see `Watching.follow`.
+    @property
+    def drafts(self) -> Drafts:
+        """What is known of what runs are writing."""
+        return self._watching.drafts
+
+    def events(self, name: str, after: int, seen: Mark) -> AsyncGenerator[News, None] | None:
+        """Return what happens to a task, from one of its versions and a mark in its draft on.
+
+        See `Watching.follow`.
 
         As with `watch`, the peer that was asked is asked how the task fares, meanwhile.
 
@@ -201,12 +212,12 @@ class Tasks:
             TooBusy: As many tasks are followed as may be.
         """
         task = tasks.named(self._database.read, name)
-        news = self._watching.follow(task, after, SELF)
+        news = self._watching.follow(task, after, seen, SELF)
         return self._pulled(task, news) if news is not None and task.asked and not task.final else news
 
     async def _pulled(self, task: Task, news: AsyncGenerator[News, None]) -> AsyncGenerator[News, None]:
         async with asyncio.TaskGroup() as group:
-            pulling = group.create_task(self._pull.follow(task))
+            pulling = group.create_task(self._pull.follow(task, drafts=True))
             try:
                 async with aclosing(news):
                     async for each in news:

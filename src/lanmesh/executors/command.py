@@ -90,7 +90,7 @@ class CommandExecutor:
     async def run(self, task: Task, said: Progress) -> Outcome:
         """Run the program; its exit status 0 is success, all else is a failed outcome.
 
-        Each line that it writes meanwhile, on stdout or stderr, is told as progress.
+        What it writes to stdout is told meanwhile, and each line that it writes to stderr.
 
         Cancellation ends all that the run has started, the group by SIGTERM and, after the grace,
         by SIGKILL; a second cancellation cuts the grace short.

@@ -1,6 +1,7 @@
-"""pipes to a program and from it: what it is told, and what it writes, line by line"""
+"""pipes to a program and from it: what it is told, and what it writes, as it comes"""
 
 import asyncio
+import codecs
 import os
 import re
 from collections.abc import AsyncIterator, Awaitable, Collection
@@ -25,21 +26,10 @@ _LINE_END = re.compile(rb"[\r\n]+")
 class Flow(asyncio.Protocol):
     """Our end of a pipe."""
 
-    def __init__(self, said: Progress | None = None) -> None:
-        """Tell `said` the lines that come; those that come at once together, and of many the latest."""
+    def __init__(self) -> None:
+        """Begin with nothing."""
         self.ended = asyncio.Event()
         self._kept = bytearray()
-        self._said = said
-        self._line = b""
-        """Begun, and not ended yet."""
-
-    def _tell(self, data: bytes) -> None:
-        if self._said is None:
-            return
-        *lines, self._line = _LINE_END.split((self._line + data)[-_MOST_SAID_BYTES:])
-        texts = (line.decode("utf-8", "replace").strip() for line in lines)
-        if text := "\n".join(text for text in texts if text):
-            self._said(text)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - as asyncio calls it
         """Note that nothing more will come."""
@@ -51,22 +41,38 @@ class Flow(asyncio.Protocol):
 
 
 class Beginning(Flow):
-    """What a program writes first; the rest is taken from it and dropped."""
+    """What a program writes first; the rest is told, and dropped."""
+
+    def __init__(self, said: Progress) -> None:
+        """Tell `said` what comes, as it comes."""
+        super().__init__()
+        self._said = said
+        self._characters = codecs.getincrementaldecoder("utf-8")("replace")
 
     def data_received(self, data: bytes) -> None:
         """Keep what there is room for."""
         self._kept += data[: _MOST_OUTPUT_BYTES - len(self._kept)]
-        self._tell(data)
+        self._said.write(self._characters.decode(data))
 
 
 class End(Flow):
     """What a program writes last."""
 
+    def __init__(self, said: Progress) -> None:
+        """Tell `said` the lines that come; those that come at once together, and of many the latest."""
+        super().__init__()
+        self._said = said
+        self._line = b""
+        """Begun, and not ended yet."""
+
     def data_received(self, data: bytes) -> None:
         """Keep the latest."""
         self._kept += data
         del self._kept[:-_MOST_ERROR_BYTES]
-        self._tell(data)
+        *lines, self._line = _LINE_END.split((self._line + data)[-_MOST_SAID_BYTES:])
+        texts = (line.decode("utf-8", "replace").strip() for line in lines)
+        if text := "\n".join(text for text in texts if text):
+            self._said(text)
 
 
 # The pipes are made here, so that they can be given up where a child that is still alive holds them,

@@ -1,10 +1,8 @@
 """what faces over HTTP share: bodies within limits, answers, problems"""
 
-import asyncio
 import hmac
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from starlette.applications import Starlette
@@ -13,7 +11,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Match
 from starlette.routing import Route as StarletteRoute
-from starlette.types import Message, Receive, Scope, Send
 
 from lanmesh.errors import (
     InvalidRequest,
@@ -26,7 +23,7 @@ from lanmesh.errors import (
 )
 from lanmesh.model import ids
 from lanmesh.model.ids import NodeId
-from lanmesh.protocol import codec, problems, sse
+from lanmesh.protocol import codec, problems
 from lanmesh.protocol.json import MAX_BODY_BYTES
 
 log = logging.getLogger(__name__)
@@ -35,12 +32,6 @@ _METHOD_NOT_ALLOWED = 405
 _JSON = "application/json"
 _ANYTHING = "application/octet-stream"
 """What many libraries say of a body that nobody has named."""
-
-SLOWEST_READER_S = 30.0
-"""How long a reader of a stream may take nothing before the connection is given up."""
-
-LAST_EVENT_ID = "Last-Event-ID"
-"""Header of a reader that goes on with a stream: the `id` of the last event that it has."""
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -88,53 +79,6 @@ def _guard(endpoint: Endpoint, token: bytes, header: str) -> Endpoint:
 def json(body: bytes, status: int = 200) -> Response:
     """Return an answer that holds JSON."""
     return Response(body, status, media_type=_JSON)
-
-
-class EventStream(Response):
-    """An answer that goes on as server-sent events, as fast as its reader takes them."""
-
-    def __init__(
-        self, frames: AsyncGenerator[bytes, None], *, slowest_reader_s: float = SLOWEST_READER_S
-    ) -> None:
-        """Send frames until there are no more, or the reader is gone or takes none for too long."""
-        super().__init__(media_type=sse.MEDIA_TYPE, headers={"Cache-Control": "no-store"})
-        del self.headers["content-length"]
-        self._frames = frames
-        self._slowest_reader_s = slowest_reader_s
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, as ASGI has it."""
-        if scope["method"] == "HEAD":
-            await self._frames.aclose()
-            await send(self._start())
-            await send({"type": "http.response.body"})
-            return
-        async with asyncio.TaskGroup() as group:
-            leaving = group.create_task(_left(receive))
-            telling = group.create_task(self._tell(send))
-            leaving.add_done_callback(lambda _: telling.cancel())
-            telling.add_done_callback(lambda _: leaving.cancel())
-
-    async def _tell(self, send: Send) -> None:
-        async with aclosing(self._frames) as frames:
-            with suppress(TimeoutError):
-                await self._taken(send, self._start())
-                async for frame in frames:
-                    await self._taken(send, {"type": "http.response.body", "body": frame, "more_body": True})
-                await self._taken(send, {"type": "http.response.body", "body": b""})
-
-    def _start(self) -> Message:
-        return {"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers}
-
-    async def _taken(self, send: Send, message: Message) -> None:
-        async with asyncio.timeout(self._slowest_reader_s):
-            await send(message)
-
-
-async def _left(receive: Receive) -> None:
-    """Return once the reader is gone."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
 
 
 async def body_of(request: Request) -> bytes:

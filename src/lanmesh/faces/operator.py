@@ -12,7 +12,8 @@ from lanmesh.engine.node import Node
 from lanmesh.engine.watching import News
 from lanmesh.errors import InvalidRequest
 from lanmesh.faces.description import shaped
-from lanmesh.faces.http import LAST_EVENT_ID, EventStream, Route, body_of, json, wait_of, whole_number
+from lanmesh.faces.http import Route, body_of, json, wait_of, whole_number
+from lanmesh.faces.streams import EventStream, place_of, told
 from lanmesh.model.ids import Origin
 from lanmesh.model.task import DEFAULT_TIMEOUT_S, TaskState
 from lanmesh.protocol import profiles, sse, views
@@ -190,9 +191,9 @@ class Operator:
     @shaped(Shape(status=(200, 204), media="text/event-stream"))
     async def events(self, request: Request) -> Response:
         """Tell what happens to a task, as it happens, until its end."""
-        after = whole_number(request.headers, LAST_EVENT_ID) or 0
-        news = self._node.tasks.events(request.path_params["task"], after)
-        return Response(status_code=204) if news is None else EventStream(_frames(news))
+        place = place_of(request)
+        news = self._node.tasks.events(request.path_params["task"], place.version, place.seen)
+        return Response(status_code=204) if news is None else EventStream(_frames(news, place))
 
     @shaped(Shape(gives=views.TaskView))
     async def approve(self, request: Request) -> Response:
@@ -237,18 +238,16 @@ class Operator:
         return _json(views.task_view(found.task, found.delivery, events, files), status)
 
 
-async def _frames(news: AsyncGenerator[News, None]) -> AsyncGenerator[bytes, None]:
+async def _frames(news: AsyncGenerator[News, None], place: sse.Place) -> AsyncGenerator[bytes, None]:
     async with aclosing(news):
         async for some in news:
-            happened = some.events if some.end is None else some.events[:-1]
-            frames = b"".join(
-                sse.encode(sse.Frame(event.kind, encode(views.event_view(event)), event.version))
-                for event in happened
+            place, frames = told(
+                place,
+                some,
+                lambda event: encode(views.event_view(event)),
+                lambda task, last: encode(views.task_view(task, events=[views.event_view(last)])),
             )
-            if some.end is not None:
-                view = views.task_view(some.end, events=[views.event_view(some.events[-1])])
-                frames += sse.encode(sse.Frame("end", encode(view), view.version))
-            yield frames or sse.KEEP_ALIVE
+            yield frames
 
 
 def peer_views(node: Node) -> list[PeerView]:

@@ -12,8 +12,6 @@ from lanmesh.engine.watching import News
 from lanmesh.errors import CertMismatch, ClientCertRequired, InvalidRequest, NotAllowed, NotAuthenticated
 from lanmesh.faces.description import Description, shaped
 from lanmesh.faces.http import (
-    LAST_EVENT_ID,
-    EventStream,
     Route,
     bearer,
     body_of,
@@ -22,6 +20,8 @@ from lanmesh.faces.http import (
     wait_of,
     whole_number,
 )
+from lanmesh.faces.streams import EventStream, place_of, told
+from lanmesh.model.draft import mark
 from lanmesh.model.envelope import PROTOCOL_VERSION, Answer, Cancel, Envelope, EnvelopeType, TaskRequest
 from lanmesh.model.history import PROGRESS, Event
 from lanmesh.model.report import report_of
@@ -129,7 +129,7 @@ class Rest:
         )
         return json(reports.encode(await self._node.arrivals.receive_result(caller, envelope, digest)), 202)
 
-    @shaped(Shape(gives=ReportBody, query=("wait", "version")))
+    @shaped(Shape(gives=ReportBody, query=("wait", "version", "draft")))
     async def report(self, request: Request) -> Response:
         """Tell how a task of the caller's fares."""
         caller = await self._caller(request)
@@ -139,6 +139,7 @@ class Rest:
             request.path_params["id"],
             wait_s=wait_of(query),
             version=whole_number(query, "version"),
+            draft=mark(query["draft"]) if "draft" in query else None,
         )
         return json(reports.encode(report))
 
@@ -146,23 +147,23 @@ class Rest:
     async def events(self, request: Request) -> Response:
         """Tell what happens to a task of the caller's, as it happens, until its end."""
         caller = await self._caller(request)
-        after = whole_number(request.headers, LAST_EVENT_ID) or 0
-        news = self._node.arrivals.events(caller, request.path_params["id"], after)
-        return Response(status_code=204) if news is None else EventStream(self._frames(request, caller, news))
+        place = place_of(request)
+        news = self._node.arrivals.events(caller, request.path_params["id"], place.version, place.seen)
+        if news is None:
+            return Response(status_code=204)
+        return EventStream(self._frames(request, caller, news, place))
 
     async def _frames(
-        self, request: Request, caller: Caller, news: AsyncGenerator[News, None]
+        self, request: Request, caller: Caller, news: AsyncGenerator[News, None], place: sse.Place
     ) -> AsyncGenerator[bytes, None]:
         async with aclosing(news):
             async for some in news:
                 if not self._node.still_knows(caller, bearer(request), certified(request)):
                     return  # its token was taken back meanwhile
-                happened = some.events if some.end is None else some.events[:-1]
-                frames = b"".join(sse.encode(_frame(event)) for event in happened)
-                if some.end is not None:
-                    report = reports.encode(report_of(some.end))
-                    frames += sse.encode(sse.Frame("end", report, some.end.version))
-                yield frames or sse.KEEP_ALIVE
+                place, frames = told(
+                    place, some, _happening, lambda task, _last: reports.encode(report_of(task))
+                )
+                yield frames
 
     @shaped(Shape(envelope=EnvelopeType.ANSWER, gives=ReportBody, status=(202,)))
     async def answer(self, request: Request) -> Response:
@@ -205,14 +206,14 @@ class Rest:
         return envelope, digest
 
 
-def _frame(event: Event) -> sse.Frame:
+def _happening(event: Event) -> bytes:
     happening = sse.Happening(
         version=event.version,
         at=milliseconds(event.at),
         state=TaskState(event.state),
         progress=event.detail if event.kind == PROGRESS else None,
     )
-    return sse.Frame(event.kind, codec.encode(happening), event.version)
+    return codec.encode(happening)
 
 
 def _over_tls(request: Request) -> None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+from lanmesh.model.draft import Passage
 from lanmesh.model.file import FileRef
 from lanmesh.model.ids import LocalId, WireId
 from lanmesh.model.task import Task, TaskError, TaskState, WaitingFor
@@ -20,6 +21,8 @@ class TaskReport:
     attempt: int = 0
     progress: str | None = None
     """The latest words of the run that goes on."""
+    draft: Passage | None = None
+    """What it has written beyond what the reader has of it; `None` if that does not want to know."""
     result: str | None = None
     truncated: bool = False
     error: TaskError | None = None

@@ -10,6 +10,7 @@ import aiohttp
 from lanmesh.engine.pairing import NOT_PAIRED
 from lanmesh.engine.ports import Tokens
 from lanmesh.errors import AnswerLost, InvalidConfig, InvalidRequest, MeshError, PeerUnreachable
+from lanmesh.model.draft import Mark
 from lanmesh.model.envelope import Answer, Cancel, Envelope, EnvelopeType
 from lanmesh.model.ids import PeerId, WireId
 from lanmesh.model.peer import Peer
@@ -80,9 +81,12 @@ class HttpLink:
         body = await self._ask("POST", peer, route, codec.encode_envelope(self._addressed(peer, envelope)))
         return None if envelope.type is EnvelopeType.MESSAGE else _report(body)
 
-    async def report(self, peer: PeerId, task: WireId, *, wait_s: float, version: int) -> TaskReport:
+    async def report(
+        self, peer: PeerId, task: WireId, *, wait_s: float, version: int, draft: Mark | None = None
+    ) -> TaskReport:
         """Return what the peer says of a task; see the port."""
         path = f"/lan/task/{task}?wait={wait_s:g}&version={version}"
+        path += "" if draft is None else f"&draft={draft}"
         return _report(await self._ask("GET", peer, path, answer_s=wait_s + ANSWER_S))
 
     async def profile(self, peer: PeerId) -> bytes:

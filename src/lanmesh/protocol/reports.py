@@ -8,6 +8,7 @@ from msgspec import Meta
 from lanmesh.model import ids
 from lanmesh.model.report import TaskReport
 from lanmesh.model.task import TaskError, TaskState, WaitingFor
+from lanmesh.protocol.drafts import DraftBody, passage, spelled
 from lanmesh.protocol.files import FileBodies, files_named, naming
 from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.wire import Label, Sparse, milliseconds, named
@@ -31,6 +32,7 @@ class ReportBody(Sparse, kw_only=True):
     version: Annotated[int, Meta(ge=0, le=2**53)] = 0
     attempt: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
     progress: str | None = None
+    draft: DraftBody | None = None
     result: str | None = None
     truncated: bool = False
     error: _Error | None = None
@@ -67,6 +69,7 @@ def body_of(report: TaskReport) -> ReportBody:
         version=report.version,
         attempt=report.attempt,
         progress=report.progress,
+        draft=None if report.draft is None else spelled(report.draft),
         result=report.result,
         truncated=report.truncated,
         error=None if error is None else _Error(code=error.code, detail=error.detail),
@@ -94,6 +97,7 @@ def report_in(wire: ReportBody) -> TaskReport:
         version=wire.version,
         attempt=wire.attempt,
         progress=wire.progress[-_LONGEST_PROGRESS:] if wire.progress and wire.progress.strip() else None,
+        draft=None if wire.draft is None else passage(wire.draft),
         result=wire.result,
         truncated=wire.truncated,
         error=None if error is None else TaskError(code=error.code, detail=error.detail),

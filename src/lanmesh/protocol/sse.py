@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from lanmesh.errors import InvalidRequest
+from lanmesh.model.draft import START, Mark, mark
 from lanmesh.model.task import TaskState
 
 KEEP_ALIVE = b":\n\n"
@@ -12,7 +14,7 @@ KEEP_ALIVE = b":\n\n"
 MEDIA_TYPE = "text/event-stream"
 
 
-_DIGITS = 18
+_DIGITS = 15
 """What fits into 64 bits."""
 
 
@@ -32,12 +34,39 @@ class Frame(NamedTuple):
 
     event: str
     data: bytes
-    id: int
+    id: str
+    """Where the reader is then; see `Place`."""
+
+
+class Place(NamedTuple):
+    """How far a reader has come in what happens to a task, and in what its run writes."""
+
+    version: int = 0
+    seen: Mark = START
+
+    def __str__(self) -> str:
+        """Return it as the `id` of an event: the version, and the mark of a reader that has one."""
+        return f"{self.version}.{self.seen}" if self.seen.run else str(self.version)
+
+
+def place(text: str) -> Place:
+    """Return the place that the `id` of an event tells.
+
+    Raises:
+        InvalidRequest: It is no such id.
+    """
+    number, dot, seen = text.partition(".")
+    try:
+        if number.isascii() and number.isdigit() and len(number) <= _DIGITS:
+            return Place(int(number), mark(seen) if dot else START)
+    except InvalidRequest:
+        pass
+    raise InvalidRequest("Last-Event-ID must be the id of an event, or 0")
 
 
 def encode(frame: Frame) -> bytes:
     """Return an event as it stands in a stream; its data is one line, as JSON of ours is."""
-    return b"event: %b\nid: %d\ndata: %b\n\n" % (frame.event.encode(), frame.id, frame.data)
+    return b"event: %b\nid: %b\ndata: %b\n\n" % (frame.event.encode(), frame.id.encode(), frame.data)
 
 
 class Reader:
@@ -65,6 +94,5 @@ def _frame(block: bytes) -> Frame | None:
     fields = {name: value.removeprefix(b" ") for name, _, value in lines}
     if b"data" not in fields:
         return None
-    event, number = fields.get(b"event", b"message").decode("utf-8", "replace"), fields.get(b"id", b"")
-    # An id that is no number of ours is passed over, as the standard does with one that it cannot keep.
-    return Frame(event, fields[b"data"], int(number) if number.isdigit() and len(number) <= _DIGITS else 0)
+    event, name = (fields.get(field, b"").decode("utf-8", "replace") for field in (b"event", b"id"))
+    return Frame(event or "message", fields[b"data"], name)

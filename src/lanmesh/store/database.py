@@ -48,6 +48,7 @@ class Topic(StrEnum):
     PAIRING = "pairing"
     DISTRUST = "distrust"
     SIGHTING = "sighting"
+    DRAFT = "draft"
     STOPPING = "stopping"
 
 
