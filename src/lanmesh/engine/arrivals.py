@@ -251,7 +251,7 @@ class Arrivals:
             why = f"{_by(task.peer)} before it came"
             return task.refused(canceled(why), task.created_at), why
         mode = self._peers.mode_for(tx, caller, envelope.sender)
-        if admission.needs_approval(mode, tasks.waiting(tx), self._limits):
+        if admission.needs_approval(mode, tasks.count_waiting(tx), self._limits):
             return task.held(), "waits for approval"
         if envelope.files:
             return short_of_files(task), "waits for its files"

@@ -113,7 +113,7 @@ class Node:
         return Numbers(
             running=counts.running,
             waiting=counts.waiting,
-            approvals=tasks.approvals(read),
+            approvals=tasks.count_approvals(read),
             unread=inbox.count_unread(read),
             queued=outbox.count_waiting(read),
             undelivered=outbox.count_failed(read),

@@ -75,6 +75,11 @@ class Transaction:
         """Run one statement and return its first row; `None` if there is none."""
         return self._connection.execute(sql, values).fetchone()
 
+    def number(self, sql: str, *values: Any) -> int:
+        """Run one statement and return the number in its first row; 0 if there is none."""
+        row = self.row(sql, *values)
+        return 0 if row is None else int(row[0])
+
     def run(self, sql: str, *values: Any) -> int:
         """Run one statement and return how many rows it changed."""
         self._connection.execute(sql, values)

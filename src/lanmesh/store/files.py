@@ -14,17 +14,17 @@ _FILE = (
     "SELECT " + _COLUMNS + "f.settled_at, f.error, f.place, b.whole_at IS NOT NULL "
     "FROM files f JOIN blobs b ON b.origin = f.origin AND b.sha256 = f.sha256 "
 )
-_TO_SEND = (
-    "f.origin = 'self' AND f.settled_at IS NULL "
+_WANTED = (
+    "f.peer = ? AND f.settled_at IS NULL AND NOT (f.made = 0 AND EXISTS "
+    "(SELECT 1 FROM tasks t WHERE t.local_id = f.task AND t.finished_at IS NOT NULL)) "
+)
+"""Under way with a peer, and not for a task that has ended without it."""
+
+_OURS = (
+    "f.origin = 'self' "
     "AND EXISTS (SELECT 1 FROM outbox o WHERE o.wire_id = f.envelope AND o.state = 'delivered') "
-    "AND NOT (f.made = 0 AND EXISTS "
-    "(SELECT 1 FROM tasks t WHERE t.local_id = f.task AND t.finished_at IS NOT NULL)) "
 )
-_TO_FETCH = (
-    "f.origin = f.peer AND f.settled_at IS NULL AND b.whole_at IS NULL "
-    "AND NOT (f.made = 0 AND EXISTS "
-    "(SELECT 1 FROM tasks t WHERE t.local_id = f.task AND t.finished_at IS NOT NULL)) "
-)
+_THEIRS = "f.origin = f.peer AND b.whole_at IS NULL "
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,8 +130,7 @@ def whole(tx: Transaction, origin: Origin, sha256: str, now: float) -> None:
 def fault(tx: Transaction, origin: Origin, sha256: str) -> int:
     """Note that what has come of a file was not what had been announced; return how often that was."""
     tx.run("UPDATE blobs SET faults = faults + 1 WHERE origin = ? AND sha256 = ?", origin, sha256)
-    row = tx.row("SELECT faults FROM blobs WHERE origin = ? AND sha256 = ?", origin, sha256)
-    return 0 if row is None else int(row[0])
+    return tx.number("SELECT faults FROM blobs WHERE origin = ? AND sha256 = ?", origin, sha256)
 
 
 def give_up(tx: Transaction, origin: Origin, sha256: str, why: str, now: float) -> None:
@@ -212,12 +211,12 @@ def to_lay_out(tx: Transaction, limit: int) -> list[Named]:
 
 def to_send(tx: Transaction, peer: PeerId) -> list[Named]:
     """Return the files whose bytes are to go to a peer: the envelopes that name them have arrived."""
-    return [_named(row) for row in tx.rows(_FILE + f"WHERE {_TO_SEND} AND f.peer = ? ORDER BY f.seq", peer)]
+    return [_named(row) for row in tx.rows(_FILE + f"WHERE {_OURS} AND {_WANTED} ORDER BY f.seq", peer)]
 
 
 def to_fetch(tx: Transaction, peer: PeerId) -> list[Named]:
     """Return the files that a proven peer has named, and whose bytes are not all here."""
-    return [_named(row) for row in tx.rows(_FILE + f"WHERE {_TO_FETCH} AND f.peer = ? ORDER BY f.seq", peer)]
+    return [_named(row) for row in tx.rows(_FILE + f"WHERE {_THEIRS} AND {_WANTED} ORDER BY f.seq", peer)]
 
 
 def peers(tx: Transaction) -> list[PeerId]:
@@ -227,7 +226,7 @@ def peers(tx: Transaction) -> list[PeerId]:
 
 def bytes_of(tx: Transaction, origin: Origin) -> int:
     """Return how many bytes of files an origin has here, those included that are still to come."""
-    return int(tx.rows("SELECT coalesce(sum(size), 0) FROM blobs WHERE origin = ?", origin)[0][0])
+    return tx.number("SELECT coalesce(sum(size), 0) FROM blobs WHERE origin = ?", origin)
 
 
 def forget(tx: Transaction, before: float, *, limit: int) -> int:

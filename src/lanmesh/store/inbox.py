@@ -57,8 +57,7 @@ def seen(tx: Transaction, origin: Origin, wire_id: WireId, sender: str | None = 
 
 def number(tx: Transaction, origin: Origin, wire_id: WireId) -> int:
     """Return the place in the inbox of an envelope that has come; 0 if none has."""
-    row = tx.row("SELECT seq FROM inbox WHERE origin = ? AND wire_id = ?", origin, wire_id)
-    return 0 if row is None else int(row[0])
+    return tx.number("SELECT seq FROM inbox WHERE origin = ? AND wire_id = ?", origin, wire_id)
 
 
 def has(tx: Transaction, number: str) -> bool:
@@ -91,10 +90,7 @@ def messages(tx: Transaction, limit: int, *, unread: bool = False) -> list[Mail]
 
 def count_unread(tx: Transaction) -> int:
     """Return how many messages were not read yet."""
-    (number,) = tx.rows(
-        "SELECT count(*) FROM inbox WHERE type = ? AND read_at IS NULL", EnvelopeType.MESSAGE
-    )[0]
-    return int(number)
+    return tx.number("SELECT count(*) FROM inbox WHERE type = ? AND read_at IS NULL", EnvelopeType.MESSAGE)
 
 
 def mark_read(tx: Transaction, numbers: Iterable[int], now: float) -> None:

@@ -134,7 +134,7 @@ def undelivered(tx: Transaction, limit: int) -> list[Delivery]:
 
 def count_failed(tx: Transaction) -> int:
     """Return how many envelopes were given up, and can be sent again."""
-    return int(tx.rows(_COUNT + _FAILED)[0][0])
+    return tx.number(_COUNT + _FAILED)
 
 
 def untold(tx: Transaction) -> list[Delivery]:
@@ -198,10 +198,8 @@ def in_flight(tx: Transaction) -> list[Delivery]:
 def count_waiting(tx: Transaction, peer: PeerId | None = None) -> int:
     """Return how many envelopes wait for a peer, or for all."""
     if peer is None:
-        rows = tx.rows("SELECT count(*) FROM outbox WHERE due_at IS NOT NULL")
-    else:
-        rows = tx.rows("SELECT count(*) FROM outbox WHERE due_at IS NOT NULL AND peer = ?", peer)
-    return int(rows[0][0])
+        return tx.number(_COUNT + "WHERE due_at IS NOT NULL")
+    return tx.number(_COUNT + "WHERE due_at IS NOT NULL AND peer = ?", peer)
 
 
 def _delivery(row: tuple[Any, ...]) -> Delivery:

@@ -67,8 +67,7 @@ def profile(tx: Transaction, peer: PeerId) -> tuple[bytes, float] | None:
 
 def stored_bytes(tx: Transaction, origin: Origin) -> int:
     """Return how much of an origin is stored: its tasks, its messages, and that they were seen."""
-    row = tx.row("SELECT bytes FROM usage WHERE origin = ?", origin)
-    return 0 if row is None else int(row[0])
+    return tx.number("SELECT bytes FROM usage WHERE origin = ?", origin)
 
 
 def setting(tx: Transaction, key: str) -> str | None:

@@ -220,18 +220,14 @@ def page(tx: Transaction, limit: int, state: TaskState | None = None) -> list[Ta
     return [_task(tx, row) for row in rows]
 
 
-def waiting(tx: Transaction) -> int:
+def count_waiting(tx: Transaction) -> int:
     """Return how many tasks wait here to be run or approved."""
-    (number,) = tx.rows(
-        "SELECT count(*) FROM tasks WHERE state = ? AND origin <> ?", TaskState.SUBMITTED, SELF
-    )[0]
-    return int(number)
+    return tx.number("SELECT count(*) FROM tasks WHERE state = ? AND origin <> ?", TaskState.SUBMITTED, SELF)
 
 
 def count_open(tx: Transaction, origin: Origin) -> int:
     """Return how many tasks of an origin have not ended."""
-    (number,) = tx.rows("SELECT count(*) FROM tasks WHERE origin = ? AND finished_at IS NULL", origin)[0]
-    return int(number)
+    return tx.number("SELECT count(*) FROM tasks WHERE origin = ? AND finished_at IS NULL", origin)
 
 
 def awaiting_approval(tx: Transaction, limit: int, *, untold: bool = False) -> list[Task]:
@@ -245,13 +241,12 @@ def short_of_files(tx: Transaction) -> list[Task]:
     return [_task(tx, row) for row in tx.rows(SHORT_OF_FILES)]
 
 
-def approvals(tx: Transaction) -> int:
+def count_approvals(tx: Transaction) -> int:
     """Return how many tasks wait for their owner's word."""
-    (number,) = tx.rows(
+    return tx.number(
         "SELECT count(*) FROM tasks WHERE state = ? AND waiting_for = ? AND origin <> ?",
         TaskState.SUBMITTED, WaitingFor.APPROVAL, SELF,
-    )[0]  # fmt: skip
-    return int(number)
+    )  # fmt: skip
 
 
 def counts(tx: Transaction) -> TaskCounts:
