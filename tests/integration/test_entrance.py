@@ -10,9 +10,9 @@ import pytest
 from starlette.responses import Response
 
 from lanmesh.faces.http import Route, application
+from lanmesh.net.door import Limits
 from lanmesh.net.identity import NodeIdentity, anybody, make
 from lanmesh.net.server import Listener, bind
-from lanmesh.net.shell import Limits
 from tests.fakes import soon
 from tests.integration.loopback import at_once
 

@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from lanmesh.faces.http import Route, application, body_of
+from lanmesh.net.door import Limits
 from lanmesh.net.head import names_of
 from lanmesh.net.server import Listener, bind
-from lanmesh.net.shell import Limits
 from tests.fakes import soon, until
 from tests.integration.loopback import at_once
 

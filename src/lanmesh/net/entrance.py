@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable
 from contextlib import suppress
 
-from lanmesh.net.shell import Limits
+from lanmesh.net.door import Limits
 
 log = logging.getLogger(__name__)
 

@@ -13,9 +13,10 @@ import uvicorn
 
 from lanmesh.errors import InvalidConfig
 from lanmesh.model.ids import NodeId
+from lanmesh.net.door import Door, Limits
 from lanmesh.net.entrance import Entrance
 from lanmesh.net.head import names_of
-from lanmesh.net.shell import Door, Limits, Shell
+from lanmesh.net.shell import Shell
 from lanmesh.net.websocket import Upgraded
 from lanmesh.protocol.frames import MAX_FRAME_BYTES
 
