@@ -117,11 +117,17 @@ class StateFolder:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Replace a file by one that only its owner may read; readers see the old or the new, whole."""
+    """Replace a file by one that only its owner may read."""
+    replace(path, text.encode(), 0o600)
+
+
+def replace(path: Path, content: bytes, mode: int) -> None:
+    """Replace a file by one with this mode from its first byte on; readers see the old or the new, whole."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
+    beside.chmod(mode)  # whatever the umask took away
     beside.replace(path)

@@ -145,10 +145,10 @@ def parse_dotenv(text: str) -> dict[str, str]:
     """Return the variables of a `.env` file; the last of one name wins.
 
     A line that is no assignment is skipped, so that no line can spoil another; hence a value ends
-    with its line, and one whose quote is left open is none.
+    with its line, and one whose quote is left open is none. A mark of the byte order is passed over.
     """
     variables = {}
-    for line in text.split("\n"):
+    for line in text.removeprefix("\ufeff").split("\n"):
         assignment = _ASSIGNMENT.fullmatch(line)
         if assignment and (value := _value(assignment[2])) is not None:
             variables[assignment[1]] = value
@@ -189,7 +189,7 @@ class _DotenvFile:
         if not stat.S_ISREG(mode):
             raise OSError("not a regular file")  # a pipe would hold the node until someone writes
         # As Python decodes the environment, so that a token is the same from either place.
-        return self._path.read_text("utf-8-sig", "surrogateescape")
+        return self._path.read_text("utf-8", "surrogateescape")
 
 
 def _value(raw: str) -> str | None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, ParamSpec, TypeVar
 
 from lanmesh.errors import InvalidConfig, MeshError
-from lanmesh.locations import dotenv, openclaw_state
+from lanmesh.locations import dotenv, openclaw_state, replace
 from lanmesh.net.identity import anybody
 from lanmesh.openclaw import settings_file
 from lanmesh.openclaw.settings_file import PLUGIN_ID, Section
@@ -111,7 +111,7 @@ class Installation:
         """Make sure that the `.env` file has an inbound token; returns `kept` or `written`."""
         path = self.state / ".env"
         text = _text(path) or ""
-        if parse_dotenv(text.removeprefix("\ufeff")).get(SHARED_TOKEN, "").strip():
+        if parse_dotenv(text).get(SHARED_TOKEN, "").strip():
             if path.stat().st_mode & 0o077 and not self.dry_run:
                 path.chmod(0o600)
             return ["kept"]
@@ -131,7 +131,7 @@ class Installation:
         """Take our token out of the `.env` file; returns `removed`, `kept` (the user's own) or `absent`."""
         path = self.state / ".env"
         text = _text(path)
-        if text is None or SHARED_TOKEN not in parse_dotenv(text.removeprefix("\ufeff")):
+        if text is None or SHARED_TOKEN not in parse_dotenv(text):
             return ["absent"]
         new = _OURS.sub("", text, count=1)
         if new == text:
@@ -179,7 +179,7 @@ class Installation:
     def _back_up(self, path: Path) -> None:
         backup = _backup(path)
         if not backup.exists() and not self.dry_run:
-            _replace(backup, path.read_bytes(), 0o600)
+            replace(backup, path.read_bytes(), 0o600)
 
     def _write(self, path: Path, text: str, mode: int, *, keep_mode: bool = True) -> None:
         if self.dry_run:
@@ -188,7 +188,7 @@ class Installation:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if keep_mode and path.exists():
             mode = path.stat().st_mode & 0o777
-        _replace(path, text.encode("utf-8", "surrogateescape"), mode)
+        replace(path, text.encode("utf-8", "surrogateescape"), mode)
 
 
 def _backup(path: Path) -> Path:
@@ -200,18 +200,6 @@ def _text(path: Path) -> str | None:
         return path.read_bytes().decode("utf-8", "surrogateescape")
     except FileNotFoundError:
         return None
-
-
-def _replace(path: Path, content: bytes, mode: int) -> None:
-    """Replace a file by one with this mode from its first byte on; readers see the old or the new, whole."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.chmod(mode)  # whatever the umask took away
-    beside.replace(path)
 
 
 def _explained(path: Path, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
@@ -228,7 +216,7 @@ def prove() -> list[str]:
     Raises:
         MeshError: It does not start, or does not let the token in.
     """
-    token = parse_dotenv((_text(dotenv(os.environ)) or "").removeprefix("\ufeff")).get(SHARED_TOKEN, "")
+    token = parse_dotenv(_text(dotenv(os.environ)) or "").get(SHARED_TOKEN, "")
     with tempfile.TemporaryDirectory(prefix="lanmesh-check-") as name:
         folder = Path(name)
         command = [sys.executable, "-m", "lanmesh", "run", "--port", "0", "--operator-port", "0"]
