@@ -128,9 +128,11 @@ class _Daemon:
             self._given = config.read_json(line, "stdin")
         if self._options.until_stdin_closes:
             threading.Thread(target=_watch_stdin, args=(loop, self._leave), daemon=True).start()
-        async with _locked(self._options.folder, self._end):
-            place = None if self._leaving else Place(self._options.folder)
-            while place is not None and not self._leaving:
+        async with _locked(self._options.folder, self._end) as held:
+            if not held:
+                return
+            place = Place(self._options.folder)
+            while not self._leaving:
                 self._end = asyncio.Event()
                 node = Composition(self._options.folder, self._settings(self._given), self._take, place)
                 await node.serve(self._end)
@@ -151,24 +153,25 @@ class _Daemon:
 
 
 @asynccontextmanager
-async def _locked(folder: StateFolder, stop: asyncio.Event) -> AsyncIterator[None]:
-    """Hold the state folder; the lock goes with the process, however that ends.
+async def _locked(folder: StateFolder, stop: asyncio.Event) -> AsyncIterator[bool]:
+    """Hold the state folder, and give whether it is; the lock goes with the process, however that ends.
 
-    Not held if `stop` is set before the node that holds it now has left.
+    It is not, if `stop` is set before the node that holds it now has left.
     """
     deadline = time.monotonic() + _LOCK_WAIT_S
     with folder.lock.open("a") as file:
-        while not stop.is_set():
+        held = False
+        while not held and not stop.is_set():
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                held = True
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     raise StateFolderBusy(
                         f"another node holds {folder.path}: stop it, or choose another folder by --state-dir"
                     ) from None
-            await asyncio.sleep(0.05)
-        yield
+                await asyncio.sleep(0.05)
+        yield held
 
 
 async def _first_line(stop: asyncio.Event) -> bytes | None:
