@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lanmesh.errors import FileDiffers, InvalidRequest, NoRoom, NotAllowed, StorageFailed
-from lanmesh.model.file import MAX_FILE_BYTES, MAX_FILES, FileRef
+from lanmesh.model.file import MAX_FILE_BYTES, MAX_FILES, FileRef, label
 from lanmesh.model.ids import Origin, quoted
 
 PIECE = 1024 * 1024
@@ -91,7 +91,7 @@ class Shelf:
 
     async def keep(self, path: Path, name: str) -> FileRef:
         """Keep a copy of a file of this machine; see the port."""
-        return await asyncio.to_thread(self._copy_in, path, name)
+        return await asyncio.to_thread(self._copy_in, path, label(name))
 
     def inside(self, path: str, folder: Path) -> list[tuple[Path, str]]:
         """Return what is at a path, as `below` does, if all of it lies in a folder; see the port."""

@@ -1,12 +1,15 @@
 """A node that ends at the worst moment, and what its next boot makes of it."""
 
+from dataclasses import replace
+
 import pytest
 
 from lanmesh.engine.admission import Limits
 from lanmesh.engine.ports import Interrupted, NotBegun
 from lanmesh.engine.retry import LONGEST_S, MOST_TRIES
 from lanmesh.model.delivery import DeliveryState
-from lanmesh.model.task import TaskState
+from lanmesh.model.file import FileRef
+from lanmesh.model.task import Outcome, TaskState
 from lanmesh.store import tasks
 from tests.fakes import FakeExecutor, Fault, Mesh, NodeUnderTest, a_task, done, settle, until
 
@@ -325,3 +328,17 @@ async def test_a_clock_that_was_set_back_gives_a_resumed_run_no_more_than_its_ti
     error = b.task("t-1").error
     assert error is not None
     assert error.code == "timed-out"
+
+
+async def test_an_outcome_that_cannot_be_told_ends_its_task_and_nothing_else(mesh: Mesh) -> None:
+    nowhere = FileRef(name="x", size=1, sha256="0" * 64)
+    unfit = Outcome(state=TaskState.COMPLETED, result="\ud800")
+    a, b = await mesh.pair(executor=FakeExecutor(replace(done("good"), files=(nowhere,)), unfit))
+    asked = [await a.delegate("b", text) for text in ("one", "two", "three")]
+    await until(lambda: all(a.task(task.local_id).final for task in asked))
+
+    ends = [a.task(task.local_id) for task in asked]
+
+    assert [end.state for end in ends] == [TaskState.FAILED, TaskState.FAILED, TaskState.COMPLETED]
+    assert [end.error and end.error.code for end in ends] == ["incomplete", "incomplete", None]
+    assert b.running

@@ -371,3 +371,17 @@ async def test_hostile_names_lie_in_the_task_s_folder(mesh: Mesh) -> None:
 
 def test_a_message_may_name_files() -> None:
     assert Message(text="x", files=(ref(CAT),)).files[0].size == len(CAT)
+
+
+async def test_names_that_no_envelope_can_carry_are_told_as_near_as_can_be(mesh: Mesh) -> None:
+    deep = "/".join(["d" * 200] * 6 + ["deep"])
+    a, b = await two(mesh, Maker((deep, b"1"), ("caf\udce9", b"2")))
+
+    task = await soon(a.node.tasks.delegate("b", "look"))
+    await until(lambda: a.task(task.local_id).final)
+    await until(lambda: a.node.files.complete(task.local_id))
+
+    assert b.task(task.wire_id).state is TaskState.COMPLETED
+    made = [state for state in of(a, task.local_id) if state.made]
+    assert [state.ref.name for state in made] == ["caf\ufffd", deep[-1024:]]
+    assert [read(state) for state in made] == [b"2", b"1"]

@@ -149,7 +149,7 @@ class Runner:
                         why = "the node was stopped while the task was being done"
                         await self._database.write(self._interrupted(task, why, by_owner=True))
                 raise
-        ended = await self._database.insist(settle, self._clock.sleep)
+        ended = await self._settled(task, settle)
         self._gatherer.end(task)
         if ended is not None:
             log.info("task ended", extra={"task": short(task.local_id), "state": ended.state})
@@ -159,6 +159,16 @@ class Runner:
             log.info("outcome dropped", extra={"task": short(task.local_id), "attempt": task.attempt})
         self._begun.discard(task.local_id)
         self._events.publish([Change(Topic.RUNNABLE)])
+
+    async def _settled(self, task: Task, settle: Settlement) -> Task | None:
+        """Record how a run ended; what cannot be told to its asker ends it as failed."""
+        try:
+            return await self._database.insist(settle, self._clock.sleep)
+        except Exception as fault:  # one outcome must not end the node, now and at each start
+            log.exception("outcome cannot be kept", extra={"task": short(task.local_id)})
+            why = fault.detail if isinstance(fault, MeshError) else type(fault).__name__
+            outcome = failed(Failure.INCOMPLETE, f"what came of it cannot be told: {why}")
+            return await self._database.insist(self._finished(task, outcome), self._clock.sleep)
 
     async def _end(self, task: Task, work: Coroutine[Any, Any, Outcome], stop: asyncio.Event) -> Settlement:
         """Do the work until it ends in one way or another; return how that is to be recorded."""

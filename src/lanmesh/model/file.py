@@ -13,6 +13,9 @@ MAX_FILES = 256
 
 MAX_FILE_BYTES = 2**50
 
+LONGEST_NAME = 1024
+"""Characters."""
+
 _LONGEST_PART = 200
 """Bytes of one part of a name; file systems take 255, and a number may be added."""
 
@@ -51,6 +54,11 @@ class FileState:
     """Why it will not come."""
     place: str | None = None
     """Where it lies on this machine, if it came from elsewhere and is whole."""
+
+
+def label(name: str) -> str:
+    """Return how a file of this machine is named to others: in UTF-8, of a very long name the end."""
+    return name.encode(errors="surrogateescape").decode(errors="replace")[-LONGEST_NAME:]
 
 
 def places(names: Iterable[str]) -> list[tuple[str, ...]]:

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Meta
 
 from lanmesh.errors import InvalidRequest
-from lanmesh.model.file import MAX_FILE_BYTES, MAX_FILES, FileRef, FileState
+from lanmesh.model.file import LONGEST_NAME, MAX_FILE_BYTES, MAX_FILES, FileRef, FileState
 
 _SHA256 = r"^[0-9a-f]{64}\Z"
 
@@ -15,7 +15,7 @@ _SHA256 = r"^[0-9a-f]{64}\Z"
 class FileBody(msgspec.Struct, kw_only=True, rename="camel", omit_defaults=True):
     """A file whose bytes travel apart, by their hash."""
 
-    name: Annotated[str, Meta(min_length=1, max_length=1024)]
+    name: Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)]
     """A label; of a file in a folder, with `/` between the parts."""
     size: Annotated[int, Meta(ge=0, le=MAX_FILE_BYTES)]
     sha256: Annotated[str, Meta(pattern=_SHA256, extra_json_schema={"pattern": "^[0-9a-f]{64}$"})]

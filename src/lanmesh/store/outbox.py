@@ -32,17 +32,19 @@ def queue(tx: Transaction, delivery: Delivery) -> None:
     """Put an envelope into the outbox.
 
     Raises:
-        InvalidRequest: It would be larger than any node takes.
+        InvalidRequest: It is larger than any node takes, or none would take it for an envelope.
     """
     # With the most time left that it will ever tell of: what can be stored can be sent.
     longest = replace(delivery.envelope, ttl_s=delivery.expires_at - delivery.created_at)
+    body = codec.encode_envelope(longest)
+    codec.decode_envelope(body)  # as whoever sends it will
     tx.run(
         "INSERT INTO outbox (wire_id, peer, task, envelope, state, attempts, due_at, expires_at, error, "
         "created_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         delivery.envelope.id,
         delivery.peer,
         delivery.task,
-        codec.encode_envelope(longest),
+        body,
         delivery.state,
         delivery.attempts,
         delivery.due_at,
