@@ -855,6 +855,7 @@ class NodeUnderTest:
             watching=watching,
             pull=pull,
             peers=peers,
+            envelopes=envelopes,
             outcomes=outcomes,
             cancels=cancels,
             questions=questions,
@@ -870,7 +871,7 @@ class NodeUnderTest:
             limits=self.limits,
         )
         mail = Mailroom(
-            database=self.database, events=self.events, clock=self.clock, chance=self.chance, peers=peers
+            database=self.database, events=self.events, clock=self.clock, peers=peers, envelopes=envelopes
         )
         files = Files(
             database=self.database,

@@ -222,6 +222,7 @@ class Composition:
                 watching=watching,
                 pull=pull,
                 peers=peers,
+                envelopes=envelopes,
                 outcomes=outcomes,
                 cancels=cancels,
                 questions=questions,
@@ -236,7 +237,9 @@ class Composition:
                 questions=questions,
                 limits=settings.limits,
             ),
-            mail=Mailroom(database=database, events=self._events, clock=clock, chance=chance, peers=peers),
+            mail=Mailroom(
+                database=database, events=self._events, clock=clock, peers=peers, envelopes=envelopes
+            ),
             files=files,
             peers=peers,
             pairing=Pairings(

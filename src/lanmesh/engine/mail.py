@@ -4,16 +4,15 @@ from collections.abc import Iterable, Sequence
 
 from lanmesh.engine import admission, reports
 from lanmesh.engine.callers import Caller
+from lanmesh.engine.envelopes import Envelopes
 from lanmesh.engine.events import Events, heard
 from lanmesh.engine.peers import Peers
-from lanmesh.engine.ports import Clock, Random
+from lanmesh.engine.ports import Clock
 from lanmesh.errors import InvalidRequest
-from lanmesh.model import ids
-from lanmesh.model.delivery import TRANSITIONS, TTL_S, Delivery, DeliveryState
+from lanmesh.model.delivery import TRANSITIONS, Delivery, DeliveryState
 from lanmesh.model.envelope import Envelope, Mail, Message
 from lanmesh.model.file import FileRef
 from lanmesh.model.ids import SELF, Origin, WireId
-from lanmesh.protocol.wire import milliseconds
 from lanmesh.store import files as named
 from lanmesh.store import inbox, outbox, tasks
 from lanmesh.store.database import Change, Database, Topic, Transaction
@@ -23,14 +22,14 @@ class Mailroom:
     """Sends messages and keeps those that arrive."""
 
     def __init__(
-        self, *, database: Database, events: Events, clock: Clock, chance: Random, peers: Peers
+        self, *, database: Database, events: Events, clock: Clock, peers: Peers, envelopes: Envelopes
     ) -> None:
-        """Begin."""
+        """Open the room."""
         self._database = database
         self._events = events
         self._clock = clock
-        self._chance = chance
         self._peers = peers
+        self._envelopes = envelopes
 
     async def send(
         self, peer: str, text: str, *, files: Sequence[FileRef] = (), wait_s: float = 0.0
@@ -50,23 +49,14 @@ class Mailroom:
         target = self._peers.configured(peer).id
         if not text.strip():
             raise InvalidRequest("the message is blank")
-        now = self._clock.now()
-        envelope = Envelope(
-            id=WireId(ids.local_id(self._chance.bytes(16))),
-            sender=self._peers.me,
-            recipient=target,
-            timestamp_ms=milliseconds(now) or 0,
-            payload=Message(text=text, files=tuple(files)),
-        )
-        delivery = Delivery(
-            envelope=envelope, peer=target, due_at=now, expires_at=now + TTL_S, created_at=now
-        )
+        delivery = self._envelopes.message(target, text, files)
 
         def change(tx: Transaction) -> None:
             outbox.queue(tx, delivery)
             named.announce(
-                tx, files, origin=SELF, peer=target, envelope=envelope.id, now=now, reader=Origin(target)
-            )
+                tx, files, origin=SELF, peer=target, envelope=delivery.envelope.id, now=delivery.created_at,
+                reader=Origin(target),
+            )  # fmt: skip
 
         await self._database.write(change)
         return await self._settled(delivery, wait_s)

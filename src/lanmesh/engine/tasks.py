@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from lanmesh.engine import admission
 from lanmesh.engine.cancel import Cancels
 from lanmesh.engine.drafts import Drafts
+from lanmesh.engine.envelopes import Envelopes
 from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Clock, Random
@@ -16,12 +17,11 @@ from lanmesh.engine.questions import Questions
 from lanmesh.engine.watching import News, Watching
 from lanmesh.errors import IllegalTransition, InvalidRequest, NotAllowed, TaskNotFound
 from lanmesh.model import ids
-from lanmesh.model.delivery import TTL_S, Delivery
+from lanmesh.model.delivery import Delivery
 from lanmesh.model.draft import Mark
-from lanmesh.model.envelope import Envelope, TaskRequest
 from lanmesh.model.file import FileRef
 from lanmesh.model.history import Event
-from lanmesh.model.ids import SELF, Origin, PeerId, WireId
+from lanmesh.model.ids import SELF, Origin
 from lanmesh.model.supply import short_of_files
 from lanmesh.model.task import (
     DEFAULT_TIMEOUT_S,
@@ -34,7 +34,6 @@ from lanmesh.model.task import (
     rejected,
 )
 from lanmesh.protocol.json import cut
-from lanmesh.protocol.wire import milliseconds
 from lanmesh.store import files as named
 from lanmesh.store import outbox, questions, tasks
 from lanmesh.store.database import Database, Topic, Transaction
@@ -61,17 +60,19 @@ class Tasks:
         watching: Watching,
         pull: Pull,
         peers: Peers,
+        envelopes: Envelopes,
         outcomes: Outcomes,
         cancels: Cancels,
         questions: Questions,
     ) -> None:
-        """Begin; `stop` ends all waits."""
+        """Open the room."""
         self._database = database
         self._clock = clock
         self._chance = chance
         self._watching = watching
         self._pull = pull
         self._peers = peers
+        self._envelopes = envelopes
         self._outcomes = outcomes
         self._cancels = cancels
         self._questions = questions
@@ -110,7 +111,7 @@ class Tasks:
             raise InvalidRequest("the task's text is blank")
         if not 0 < timeout_s <= MAX_TIMEOUT_S:
             raise InvalidRequest(f"the timeout must be more than 0 and at most {MAX_TIMEOUT_S:g} s")
-        wire_id = WireId(ids.local_id(self._chance.bytes(16)))
+        wire_id = self._envelopes.new_id()
         now = self._clock.now()
 
         def change(tx: Transaction) -> Task:
@@ -139,7 +140,7 @@ class Tasks:
                 created_at=now,
             )
             tasks.insert(tx, task)
-            outbox.queue(tx, _request(task, self._peers.me, files))
+            outbox.queue(tx, self._envelopes.request(task, files))
             named.announce(
                 tx, files, origin=SELF, peer=target, envelope=wire_id, now=now, task=task.local_id,
                 reader=Origin(target),
@@ -305,9 +306,7 @@ class Tasks:
             raise InvalidRequest("the question is blank")
 
         def change(tx: Transaction) -> Task:
-            task = tasks.get(tx, ids.LocalId(local_id))
-            if task.asked:
-                raise TaskNotFound(f"task {ids.short(task.local_id)} is not done here")
+            task = _done_here(tx, ids.LocalId(local_id))
             return self._questions.ask(tx, task, question)
 
         return await self._database.write(change)
@@ -357,9 +356,7 @@ class Tasks:
         text, truncated = cut(result)
 
         def change(tx: Transaction) -> Task:
-            task = tasks.get(tx, ids.LocalId(local_id))
-            if task.asked:
-                raise TaskNotFound(f"task {ids.short(task.local_id)} is not done here")
+            task = _done_here(tx, ids.LocalId(local_id))
             if task.final:
                 if task.state is TaskState.COMPLETED and task.result == text:
                     return task
@@ -376,25 +373,8 @@ class Tasks:
         self._watching.stop()
 
 
-def _request(task: Task, me: PeerId, files: Sequence[FileRef]) -> Delivery:
-    envelope = Envelope(
-        id=task.wire_id,
-        sender=me,
-        recipient=task.peer,
-        timestamp_ms=milliseconds(task.created_at) or 0,
-        payload=TaskRequest(
-            description=task.description, mode=task.mode, timeout_s=task.timeout_s, files=tuple(files)
-        ),
-        reply_key=task.reply_key,
-        root_id=task.chain.root_id,
-        path=task.chain.path,
-        hops=task.chain.hops,
-    )
-    return Delivery(
-        envelope=envelope,
-        peer=PeerId(task.peer),
-        task=task.local_id,
-        due_at=task.created_at,
-        expires_at=task.created_at + TTL_S,
-        created_at=task.created_at,
-    )
+def _done_here(tx: Transaction, local_id: ids.LocalId) -> Task:
+    task = tasks.get(tx, local_id)
+    if task.asked:
+        raise TaskNotFound(f"task {ids.short(local_id)} is not done here")
+    return task
