@@ -7,7 +7,7 @@ import pytest
 from lanmesh.engine.progress import GATHER_S, MOST_BYTES
 from lanmesh.model.history import PROGRESS
 from lanmesh.model.task import Task, TaskState
-from lanmesh.store import tasks
+from lanmesh.store import history
 from tests.fakes import FakeExecutor, Mesh, NodeUnderTest, a_task, settle, soon, until
 
 
@@ -84,10 +84,10 @@ async def test_of_one_flood_the_end_is_kept(mesh: Mesh, character: str) -> None:
 async def test_of_many_words_the_latest_are_kept(mesh: Mesh) -> None:
     b = await busy(mesh)
 
-    for number in range(tasks.MOST_WORDS + 20):
+    for number in range(history.MOST_WORDS + 20):
         await say(mesh, b, f"step {number}")
 
-    assert words(b) == [f"step {number}" for number in range(20, tasks.MOST_WORDS + 20)]
+    assert words(b) == [f"step {number}" for number in range(20, history.MOST_WORDS + 20)]
     assert b.history("t-1")[:2] == ["submit", "claim"]
 
 
@@ -97,8 +97,8 @@ async def test_of_large_words_only_so_many_bytes_are_kept(mesh: Mesh) -> None:
     for number in range(20):
         await say(mesh, b, f"{number}" + "世" * 1300)
 
-    assert sum(len(text.encode()) for text in words(b)) > tasks.MOST_WORDS_BYTES - MOST_BYTES
-    assert sum(len(text.encode()) for text in words(b)) <= tasks.MOST_WORDS_BYTES
+    assert sum(len(text.encode()) for text in words(b)) > history.MOST_WORDS_BYTES - MOST_BYTES
+    assert sum(len(text.encode()) for text in words(b)) <= history.MOST_WORDS_BYTES
 
 
 async def test_words_end_with_their_run(mesh: Mesh) -> None:

@@ -35,7 +35,7 @@ from lanmesh.model.task import (
 )
 from lanmesh.protocol.json import cut
 from lanmesh.store import files as named
-from lanmesh.store import outbox, questions, tasks
+from lanmesh.store import history, outbox, questions, tasks
 from lanmesh.store.database import Database, Topic, Transaction
 
 
@@ -163,7 +163,7 @@ class Tasks:
             delivery=outbox.find(read, task.wire_id)
             if task.asked
             else outbox.latest_of_task(read, task.local_id),
-            events=tasks.events(read, task.local_id),
+            events=history.events(read, task.local_id),
         )
 
     def page(self, limit: int, state: TaskState | None = None) -> list[Task]:

@@ -14,7 +14,7 @@ from lanmesh.model.draft import Mark, Passage
 from lanmesh.model.history import Event
 from lanmesh.model.ids import LocalId, Origin, short
 from lanmesh.model.task import Task
-from lanmesh.store import files, tasks
+from lanmesh.store import files, history, tasks
 from lanmesh.store.database import Change, Database, Topic
 
 QUIET_S = 15.0
@@ -113,7 +113,7 @@ class Watching:
             ):
                 while not self._stopping:
                     changed.clear()
-                    found = tasks.events(self._database.read, task.local_id, after=after, most=_BATCH)
+                    found = history.events(self._database.read, task.local_id, after=after, most=_BATCH)
                     after = found[-1].version if found else after
                     task = tasks.get(self._database.read, task.local_id)
                     if task.final and after >= task.version:

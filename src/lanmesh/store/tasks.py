@@ -1,4 +1,4 @@
-"""tasks on disk, with everything that ever happened to each"""
+"""tasks on disk: how each stands, and which of them are in which state"""
 
 from collections.abc import Collection
 from typing import Any
@@ -6,12 +6,11 @@ from typing import Any
 from lanmesh.errors import InvalidRequest, TaskNotFound
 from lanmesh.model import ids
 from lanmesh.model.chain import Chain
-from lanmesh.model.history import PROGRESS, Event
 from lanmesh.model.ids import SELF, LocalId, Origin, PeerId, WireId
 from lanmesh.model.profile import TaskCounts
-from lanmesh.model.task import Task, TaskError, TaskEvent, TaskMode, TaskState, WaitingFor
-from lanmesh.store import questions
-from lanmesh.store.database import Topic, Transaction
+from lanmesh.model.task import Task, TaskError, TaskMode, TaskState, WaitingFor
+from lanmesh.store import history, questions
+from lanmesh.store.database import Transaction
 
 _COLUMNS = (
     "local_id, wire_id, origin, peer, description, mode, timeout_s, reply_key, parent, root_id, path, hops, "
@@ -34,10 +33,6 @@ _UPDATE = (
     f"UPDATE tasks SET {', '.join(f'{name} = ?' for name in _CHANGING)}, settled_at = ? WHERE local_id = ?"  # noqa: S608
 )
 
-MOST_WORDS = 50
-MOST_WORDS_BYTES = 64_000
-"""Kept of a task's events of progress: the latest."""
-
 _IN_INDEX = "origin = 'self' AND (finished_at IS NULL OR assumed = 1) "  # in the words of the index
 AWAITING = _SELECT + (
     "WHERE waiting_for = 'approval' AND origin <> 'self' AND (told_at IS NULL OR NOT ?) "
@@ -56,7 +51,7 @@ def insert(tx: Transaction, task: Task, detail: str = "") -> None:
     """Keep a new task; its (origin, wire id) must not be there yet."""
     row = _row(task)
     tx.run(_INSERT, *(row[name] for name in _COLUMNS.split(", ")))
-    _note(tx, task, "submit", task.created_at, detail)
+    history.note(tx, task, "submit", task.created_at, detail)
 
 
 def save(tx: Transaction, task: Task, event: str, at: float, detail: str = "") -> None:
@@ -68,15 +63,13 @@ def save(tx: Transaction, task: Task, event: str, at: float, detail: str = "") -
     else:
         tx.run("REPLACE INTO task_progress (local_id, text) VALUES (?, ?)", task.local_id, task.progress)
     questions.save(tx, task.local_id, task.dialogue, at)
-    _note(tx, task, event, at, detail)
-    if event == PROGRESS:
-        _forget_old_words(tx, task.local_id)
+    history.note(tx, task, event, at, detail)
 
 
 def note(tx: Transaction, local_id: LocalId, event: str, at: float, detail: str) -> None:
     """Keep that something happened to a task which leaves its state as it is."""
     tx.run("UPDATE tasks SET version = version + 1 WHERE local_id = ?", local_id)
-    _note(tx, get(tx, local_id), event, at, detail)
+    history.note(tx, get(tx, local_id), event, at, detail)
 
 
 def get(tx: Transaction, local_id: LocalId) -> Task:
@@ -263,47 +256,6 @@ def counts(tx: Transaction) -> TaskCounts:
         failed=by_state.get(TaskState.FAILED, 0),
         mean_s=mean,
     )
-
-
-def events(tx: Transaction, local_id: LocalId, *, after: int = 0, most: int = -1) -> list[Event]:
-    """Return everything that happened to a task after one of its versions, in order, or the first of it."""
-    rows = tx.rows(
-        "SELECT version, at, event, state, detail FROM task_events WHERE local_id = ? AND version > ? "
-        "ORDER BY seq LIMIT ?",
-        local_id, after, most,
-    )  # fmt: skip
-    return [
-        Event(version=version, at=at, event=event, state=state, detail=detail)
-        for version, at, event, state, detail in rows
-    ]
-
-
-def _forget_old_words(tx: Transaction, local_id: LocalId) -> None:
-    tx.run(
-        "DELETE FROM task_events WHERE seq IN (SELECT seq FROM (SELECT seq, "
-        "row_number() OVER latest AS number, sum(length(CAST(detail AS BLOB))) OVER latest AS bytes "
-        "FROM task_events WHERE local_id = ? AND event = 'progress' WINDOW latest AS (ORDER BY seq DESC)) "
-        "WHERE number > ? OR bytes > ?)",
-        local_id, MOST_WORDS, MOST_WORDS_BYTES,
-    )  # fmt: skip
-
-
-def _note(tx: Transaction, task: Task, event: str, at: float, detail: str) -> None:
-    tx.run(
-        "INSERT INTO task_events (local_id, version, at, event, state, detail) VALUES (?, ?, ?, ?, ?, ?)",
-        task.local_id, task.version, at, event, task.state, detail,
-    )  # fmt: skip
-    tx.announce(Topic.TASK, task.local_id)
-    if event in {TaskEvent.STOP, TaskEvent.CANCEL, TaskEvent.ANSWER}:
-        tx.announce(Topic.STOP, task.local_id)
-    if task.state is TaskState.SUBMITTED and task.waiting_for is None and not task.asked:
-        tx.announce(Topic.RUNNABLE)
-    if task.waiting_for is WaitingFor.APPROVAL and not task.asked:
-        tx.announce(Topic.APPROVAL)
-    if task.final and task.session is not None:
-        tx.announce(Topic.ENDED)
-    if task.state is TaskState.INPUT_REQUIRED:
-        tx.announce(Topic.QUESTION)
 
 
 def _row(task: Task) -> dict[str, Any]:
