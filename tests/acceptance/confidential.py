@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import hashlib
 import re
 from pathlib import Path
 
@@ -66,21 +67,37 @@ def show(said: bytes) -> None:
 def leaked(folder: Path) -> list[str]:
     """Return where a secret can be read: in what was shown, or in a file below a folder."""
     places = ["an answer"] if _holds(_shown, _secrets | _tokens) else []
+    found_clean: set[tuple[bytes, bool, bool]] = set()
     for path in folder.rglob("*"):
         # What a test has locked, or something still removes, nobody reads.
         with contextlib.suppress(OSError):
             readable = path.name not in KEPT_IN and path.is_file() and not path.is_symlink()
-            if readable and _is_leak(path.name, path.read_bytes()):
+            if not readable:
+                continue
+            content = path.read_bytes()
+            # Most of all bytes are copies: files that were sent, environments that were installed.
+            of = hashlib.sha256(content).digest(), *_may_hold(path.name)
+            if of in found_clean:
+                continue
+            if _is_leak(path.name, content):
                 places.append(str(path.relative_to(folder)))
+            else:
+                found_clean.add(of)
     return places
 
 
+def _may_hold(name: str) -> tuple[bool, bool]:
+    """Return whether a file of that name is there to hold tokens, and a private key."""
+    return name.startswith(TOKENS_IN), name.endswith(KEYS_IN)
+
+
 def _is_leak(name: str, content: bytes) -> bool:
-    secrets = _secrets if name.startswith(TOKENS_IN) else _secrets | _tokens
+    tokens, key = _may_hold(name)
+    secrets = _secrets if tokens else _secrets | _tokens
     return (
         _holds(set(_WORD.findall(content)), secrets)
         or not {code.replace(b"-", b"") for code in _CODE.findall(content)}.isdisjoint(_codes)
-        or (not name.endswith(KEYS_IN) and not _keys.isdisjoint(_KEY.findall(content)))
+        or (not key and not _keys.isdisjoint(_KEY.findall(content)))
     )
 
 

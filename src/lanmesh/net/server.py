@@ -5,6 +5,7 @@ import errno
 import resource
 import socket
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,8 +24,13 @@ from lanmesh.protocol.frames import MAX_FRAME_BYTES
 KEEP_ALIVE_S = 75
 """Longer than any client of ours keeps an idle connection, so that none is closed under a request."""
 
-DRAIN_S = 2
+DRAIN_S = 2.0
 """How long answers that are under way may take when the node stops."""
+
+_LEAVE_S = 0.5
+"""How long what worked for somebody who was hung up on may take to notice."""
+
+_LOOK_S = 0.05
 
 
 def bind(host: str, port: int, *, or_any: bool = False) -> socket.socket:
@@ -97,7 +103,6 @@ class Listener:
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=DRAIN_S,
         )
         config.load()
         self._server = _Server(config)
@@ -152,10 +157,21 @@ class _Server(uvicorn.Server):
         self.servers = []
         self.started = True
 
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Let nobody in any more, and end what is under way."""
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002  # uvicorn's
+        """Let nobody in any more, answer what was asked if that does not take long, and hang up."""
         self.letting_in.cancel()
-        await super().shutdown(sockets)
+        connections, tasks = self.server_state.connections, self.server_state.tasks
+        for connection in list(connections):
+            connection.shutdown()
+        deadline = time.monotonic() + DRAIN_S
+        while connections and time.monotonic() < deadline:  # noqa: ASYNC110  # uvicorn keeps a set, and tells nobody
+            await asyncio.sleep(_LOOK_S)
+        for connection in list(connections):
+            connection.transport.abort()  # whoever works for it hears that nobody is there any more
+        if tasks:
+            await asyncio.wait(list(tasks), timeout=_LEAVE_S)
+        for task in list(tasks):
+            task.cancel()
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
