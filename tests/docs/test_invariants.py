@@ -8,8 +8,7 @@ from tests.docs.generated import PACKAGE
 
 KNOW_JSON = {
     "config.py", "client.py", "composition.py", "cli/status.py", "cli/terminal.py", "cli/installation.py",
-    "faces/operator.py",
-    "faces/pairing.py", "faces/tools.py", "faces/commands.py",
+    "faces/operator.py", "faces/tools.py", "faces/commands.py",
     "openclaw/gateway.py", "openclaw/settings_file.py",
 }  # fmt: skip
 """Beside protocol/: settings, node.json, the operator port and its client, the gateway and its settings."""

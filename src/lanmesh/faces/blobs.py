@@ -11,9 +11,8 @@ from lanmesh.engine.callers import Caller
 from lanmesh.engine.node import Node
 from lanmesh.errors import FileNotFound, InvalidRequest, OffsetDiffers, RangeImpossible
 from lanmesh.faces.description import shaped
-from lanmesh.faces.http import Route, bearer, certified, json, problem, whole_number
+from lanmesh.faces.http import Route, bearer, certified, given, problem, whole_number
 from lanmesh.model.file import FileRef
-from lanmesh.protocol.codec import encode
 from lanmesh.protocol.files import FileStanding
 from lanmesh.protocol.openapi import Shape
 from lanmesh.protocol.ranges import byte_range
@@ -77,8 +76,7 @@ class Blobs:
             refused = problem(fault)
             refused.headers["Upload-Offset"] = str(self._node.files.standing(caller, sha256).present)
             return refused
-        told = FileStanding(size=standing.size, present=standing.present)
-        answer = json(encode(told))
+        answer = given(FileStanding(size=standing.size, present=standing.present))
         answer.headers["Upload-Offset"] = str(standing.present)
         return answer
 

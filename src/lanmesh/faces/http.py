@@ -3,7 +3,7 @@
 import hmac
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -24,9 +24,11 @@ from lanmesh.errors import (
 from lanmesh.model import ids
 from lanmesh.model.ids import NodeId
 from lanmesh.protocol import codec, problems
-from lanmesh.protocol.json import MAX_BODY_BYTES
+from lanmesh.protocol.json import MAX_BODY_BYTES, convert, parse
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _METHOD_NOT_ALLOWED = 405
 _JSON = "application/json"
@@ -74,6 +76,20 @@ def _guard(endpoint: Endpoint, token: bytes, header: str) -> Endpoint:
         return await endpoint(request)
 
     return guard
+
+
+async def taken(request: Request, kind: type[T]) -> T:
+    """Return the body of a request as the struct that its route takes.
+
+    Raises:
+        InvalidRequest: It is none; so too what `body_of` raises.
+    """
+    return convert(parse(await body_of(request)), kind)
+
+
+def given(value: object, status: int = 200) -> Response:
+    """Return an answer that gives a value of structs as JSON."""
+    return json(codec.encode(value), status)
 
 
 def json(body: bytes, status: int = 200) -> Response:

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 from starlette.requests import Request
@@ -12,20 +12,17 @@ from lanmesh.engine.node import Node
 from lanmesh.engine.watching import News
 from lanmesh.errors import InvalidRequest
 from lanmesh.faces.description import shaped
-from lanmesh.faces.http import Route, body_of, json, wait_of, whole_number
+from lanmesh.faces.http import Route, body_of, given, json, taken, wait_of, whole_number
 from lanmesh.faces.streams import EventStream, place_of, told
 from lanmesh.model.ids import Origin
 from lanmesh.model.task import DEFAULT_TIMEOUT_S, TaskState
 from lanmesh.protocol import profiles, sse, views
 from lanmesh.protocol.codec import encode
 from lanmesh.protocol.files import FileBody, KeepRequest, files_named, naming
-from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.openapi import Shape
 from lanmesh.protocol.peer_views import PeerProfileView, PeerView, peer_view
 from lanmesh.protocol.views import SettingView, StatusView
 from lanmesh.protocol.wire import milliseconds
-
-T = TypeVar("T")
 
 _PAGE = 50
 _LONGEST_PAGE = 1000
@@ -79,18 +76,18 @@ class Operator:
     @shaped(Shape(gives=StatusView))
     async def status(self, _request: Request) -> Response:
         """Tell how the node fares."""
-        return _json(self._status())
+        return given(self._status())
 
     @shaped(Shape(gives=list[SettingView]))
     async def config(self, _request: Request) -> Response:
         """Tell each setting and where it came from."""
-        return _json(list(self._settings()))
+        return given(list(self._settings()))
 
     @shaped(Shape(takes=dict[str, Any]))
     async def configure(self, request: Request) -> Response:
         """Take the settings of the plugin, as on stdin at the start; the node begins anew with them."""
         self._take(await body_of(request))
-        return _json({"taken": True})
+        return given({"taken": True})
 
     @shaped(Shape(gives=profiles.ProfileBody))
     async def profile(self, _request: Request) -> Response:
@@ -100,7 +97,7 @@ class Operator:
     @shaped(Shape(gives=list[PeerView]))
     async def peers(self, _request: Request) -> Response:
         """Tell which peers are configured and what was last seen of them."""
-        return _json(peer_views(self._node))
+        return given(peer_views(self._node))
 
     @shaped(Shape(gives=PeerProfileView))
     async def peer_profile(self, request: Request) -> Response:
@@ -109,7 +106,7 @@ class Operator:
         view = PeerProfileView(
             profile=msgspec.Raw(seen.body), seen_at=milliseconds(seen.seen_at), error=seen.error
         )
-        return _json(view)
+        return given(view)
 
     @shaped(Shape(gives=list[views.MessageView], query=("limit", "unread")))
     async def messages(self, request: Request) -> Response:
@@ -117,57 +114,57 @@ class Operator:
         unread = request.query_params.get("unread") == "1"
         mail = self._node.mail.inbox(_limit(request), unread=unread)
         of = self._node.files.of_message
-        return _json([views.message_view(each, of(Origin(each.origin), each.id)) for each in mail])
+        return given([views.message_view(each, of(Origin(each.origin), each.id)) for each in mail])
 
     @shaped(Shape(takes=views.SendRequest, gives=views.DeliveryView, status=(202,)))
     async def send(self, request: Request) -> Response:
         """Say something to a peer."""
-        asked = await _asked(request, views.SendRequest)
+        asked = await taken(request, views.SendRequest)
         delivery = await self._node.mail.send(
             asked.peer, asked.text, files=files_named(asked.files), wait_s=_SEND_WAIT_S
         )
-        return _json(views.delivery_view(delivery), 202)
+        return given(views.delivery_view(delivery), 202)
 
     @shaped(Shape(takes=KeepRequest, gives=list[FileBody]))
     async def keep(self, request: Request) -> Response:
         """Keep copies of files of this machine, to be sent with something; folders are all their files."""
-        asked = await _asked(request, KeepRequest)
-        return _json(naming(await self._node.files.keep(asked.paths)))
+        asked = await taken(request, KeepRequest)
+        return given(naming(await self._node.files.keep(asked.paths)))
 
     @shaped(Shape(takes=views.ReadRequest, status=(204,)))
     async def read(self, request: Request) -> Response:
         """Note that messages were read."""
-        asked = await _asked(request, views.ReadRequest)
+        asked = await taken(request, views.ReadRequest)
         await self._node.mail.mark_read(asked.numbers)
         return Response(status_code=204)
 
     @shaped(Shape(gives=list[views.DeliveryView], query=("limit",)))
     async def outbox(self, request: Request) -> Response:
         """Tell what waits for peers and what was given up, the newest first."""
-        return _json([views.delivery_view(item) for item in self._node.mail.outbox(_limit(request))])
+        return given([views.delivery_view(item) for item in self._node.mail.outbox(_limit(request))])
 
     @shaped(Shape(gives=views.DeliveryView, status=(202,)))
     async def resend(self, request: Request) -> Response:
         """Send something again under its own id; a task whose end was only assumed is open again."""
         again = await self._node.mail.resend(request.path_params["delivery"])
-        return _json(views.delivery_view(again), 202)
+        return given(views.delivery_view(again), 202)
 
     @shaped(Shape(gives=list[views.TaskView], query=("limit", "state")))
     async def tasks(self, request: Request) -> Response:
         """Tell the latest tasks, the newest first; or those that wait for approval, the oldest first."""
         if request.query_params.get("approvals") == "1":
             waiting = self._node.tasks.awaiting_approval(_limit(request))
-            return _json([views.task_view(task) for task in waiting])
+            return given([views.task_view(task) for task in waiting])
         state = request.query_params.get("state")
         if state is not None and state not in set(TaskState):
             raise InvalidRequest(f"state must be one of {', '.join(TaskState)}")
         chosen = None if state is None else TaskState(state)
-        return _json([views.task_view(task) for task in self._node.tasks.page(_limit(request), chosen)])
+        return given([views.task_view(task) for task in self._node.tasks.page(_limit(request), chosen)])
 
     @shaped(Shape(takes=views.DelegateRequest, gives=views.TaskView, status=(202,)))
     async def delegate(self, request: Request) -> Response:
         """Ask a peer to do something."""
-        asked = await _asked(request, views.DelegateRequest)
+        asked = await taken(request, views.DelegateRequest)
         timeout_s = DEFAULT_TIMEOUT_S if asked.timeout is None else asked.timeout / 1000
         task = await self._node.tasks.delegate(
             asked.peer,
@@ -208,13 +205,13 @@ class Operator:
     @shaped(Shape(takes=views.Words, gives=views.TaskView))
     async def ask(self, request: Request) -> Response:
         """Have the run of a task here ask its asker."""
-        asked = await _asked(request, views.Words)
+        asked = await taken(request, views.Words)
         return self._task((await self._node.tasks.ask(request.path_params["task"], asked.text)).local_id)
 
     @shaped(Shape(takes=views.Words, gives=views.TaskView, status=(202,)))
     async def answer(self, request: Request) -> Response:
         """Answer what a task that a peer was asked for has asked."""
-        asked = await _asked(request, views.Words)
+        asked = await taken(request, views.Words)
         task = await self._node.tasks.answer(request.path_params["task"], asked.text)
         return self._task(task.local_id, 202)
 
@@ -227,15 +224,15 @@ class Operator:
     @shaped(Shape(takes=views.AcceptRequest, gives=views.AcceptRequest))
     async def accept(self, request: Request) -> Response:
         """Decide what is done with tasks that arrive."""
-        asked = await _asked(request, views.AcceptRequest)
+        asked = await taken(request, views.AcceptRequest)
         await self._node.peers.accept(asked.mode, asked.peer)
-        return _json(asked)
+        return given(asked)
 
     def _task(self, name: str, status: int = 200) -> Response:
         found = self._node.tasks.find(name)
         events = [views.event_view(event) for event in found.events]
         files = self._node.files.of_task(found.task.local_id)
-        return _json(views.task_view(found.task, found.delivery, events, files), status)
+        return given(views.task_view(found.task, found.delivery, events, files), status)
 
 
 async def _frames(news: AsyncGenerator[News, None], place: sse.Place) -> AsyncGenerator[bytes, None]:
@@ -265,13 +262,5 @@ def peer_views(node: Node) -> list[PeerView]:
     ]
 
 
-async def _asked(request: Request, kind: type[T]) -> T:
-    return convert(parse(await body_of(request)), kind)
-
-
 def _limit(request: Request) -> int:
     return min(whole_number(request.query_params, "limit") or _PAGE, _LONGEST_PAGE)
-
-
-def _json(value: object, status: int = 200) -> Response:
-    return json(msgspec.json.encode(value), status)

@@ -2,15 +2,13 @@
 
 from collections.abc import Callable
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from lanmesh.engine.node import Node
 from lanmesh.faces.description import shaped
-from lanmesh.faces.http import Route, body_of, json, wait_of
+from lanmesh.faces.http import Route, given, taken, wait_of
 from lanmesh.model.peer import Invitation
-from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.openapi import Shape
 from lanmesh.protocol.peer_views import (
     InvitationView,
@@ -54,19 +52,19 @@ class Pairing:
     @shaped(Shape(takes=PairRequest, gives=PairingView))
     async def dial(self, request: Request) -> Response:
         """Pair with a node that shows a code: at an address, or the one on the network."""
-        asked = convert(parse(await body_of(request)), PairRequest)
+        asked = await taken(request, PairRequest)
         room = self._node.pairing
         pairing = await (
             room.find(asked.code) if asked.host is None else room.dial(asked.code, asked.host, asked.port)
         )
-        return _json(pairing_view(pairing))
+        return given(pairing_view(pairing))
 
     @shaped(Shape(takes=UpgradeRequest, gives=PairingView))
     async def upgrade(self, request: Request) -> Response:
         """Pair with a peer by the tokens that both have for each other; of a paired one, renew them."""
-        asked = convert(parse(await body_of(request)), UpgradeRequest)
+        asked = await taken(request, UpgradeRequest)
         peer = request.path_params["peer"]
-        return _json(pairing_view(await self._node.pairing.renew(peer, asked.host, asked.port)))
+        return given(pairing_view(await self._node.pairing.renew(peer, asked.host, asked.port)))
 
     @shaped(Shape(status=(204,)))
     async def unpair(self, request: Request) -> Response:
@@ -81,8 +79,4 @@ class Pairing:
         return Response(status_code=204)
 
     def _shown(self, invitation: Invitation) -> Response:
-        return _json(invitation_view(invitation, *self._address()))
-
-
-def _json(value: object) -> Response:
-    return json(msgspec.json.encode(value))
+        return given(invitation_view(invitation, *self._address()))

@@ -16,6 +16,7 @@ from lanmesh.faces.http import (
     bearer,
     body_of,
     certified,
+    given,
     json,
     wait_of,
     whole_number,
@@ -71,7 +72,7 @@ class Rest:
         """Tell anyone that this node lives."""
         node = self._node
         health = Health(version=node.version, node_id=node.node_id, uptime=round(node.uptime_s, 3))
-        return json(codec.encode(health))
+        return given(health)
 
     @shaped(Shape(gives=Whoami, anyone=True))
     async def whoami(self, request: Request) -> Response:
@@ -79,12 +80,12 @@ class Rest:
         try:
             caller = await self._caller(request)
         except ClientCertRequired:
-            return json(codec.encode(Whoami(status="client_cert_required")))
+            return given(Whoami(status="client_cert_required"))
         except CertMismatch:
-            return json(codec.encode(Whoami(status="cert_mismatch")))
+            return given(Whoami(status="cert_mismatch"))
         except NotAuthenticated:
-            return json(codec.encode(Whoami(status="not_paired")))
-        return json(codec.encode(Whoami(status="paired", origin=caller.origin)))
+            return given(Whoami(status="not_paired"))
+        return given(Whoami(status="paired", origin=caller.origin))
 
     @shaped(Shape(takes=Hello, gives=Welcome, anyone=True))
     async def pair_start(self, request: Request) -> Response:
@@ -110,7 +111,7 @@ class Rest:
         """Take a message."""
         caller, envelope, digest = await self._envelope(request, EnvelopeType.MESSAGE)
         stored = await self._node.mail.receive(caller, envelope, digest)
-        return json(codec.encode(Stored(id=stored)), 202)
+        return given(Stored(id=stored), 202)
 
     @shaped(Shape(envelope=EnvelopeType.TASK, gives=ReportBody, status=(200, 202)))
     async def task(self, request: Request) -> Response:

@@ -131,8 +131,8 @@ class Whoami(Sparse, kw_only=True):
     """Under whose name the caller's ids are kept; `shared` for the shared token."""
 
 
-def encode(value: msgspec.Struct) -> bytes:
-    """Return the JSON of one of the structs of this package."""
+def encode(value: object) -> bytes:
+    """Return the JSON of one of the structs of this package, or of a list or an object of them."""
     return msgspec.json.encode(value)
 
 
