@@ -13,10 +13,10 @@ from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Clock, Random
 from lanmesh.engine.questions import Questions
 from lanmesh.engine.watching import News, Watching
-from lanmesh.errors import InvalidRequest, NotAllowed, TaskNotFound
+from lanmesh.errors import NotAllowed, TaskNotFound
 from lanmesh.model import ids
 from lanmesh.model.draft import Mark
-from lanmesh.model.envelope import Answer, Cancel, CancelResult, Envelope, Question, TaskRequest
+from lanmesh.model.envelope import Answer, Cancel, CancelResult, Envelope, Question, TaskRequest, carried
 from lanmesh.model.ids import SELF, SHARED, LocalId, WireId
 from lanmesh.model.report import TaskReport, first_report_of, report_of
 from lanmesh.model.supply import short_of_files
@@ -61,9 +61,7 @@ class Arrivals:
             TooBusy: As many wait as may; so too the other refusals of `Allowance.check`.
         """
         self._peers.check_sender(caller, envelope)
-        request = envelope.payload
-        if not isinstance(request, TaskRequest):
-            raise InvalidRequest(f"a {envelope.type} envelope does not belong here")
+        request = carried(envelope, TaskRequest)
         local_id = ids.local_id(self._chance.bytes(16))
         now = self._clock.now()
 
@@ -110,9 +108,7 @@ class Arrivals:
         """
         self._peers.check_sender(caller, envelope)
         said = envelope.payload
-        report = said.report if isinstance(said, Question | CancelResult) else said
-        if not isinstance(report, TaskReport):
-            raise InvalidRequest(f"a {envelope.type} envelope does not belong here")
+        report = said.report if isinstance(said, Question | CancelResult) else carried(envelope, TaskReport)
         now = self._clock.now()
 
         def change(tx: Transaction) -> TaskReport:
@@ -141,9 +137,7 @@ class Arrivals:
             IdConflict: Its id was used before for something else.
         """
         self._peers.check_sender(caller, envelope)
-        said = envelope.payload
-        if not isinstance(said, Answer):
-            raise InvalidRequest(f"a {envelope.type} envelope does not belong here")
+        said = carried(envelope, Answer)
 
         def change(tx: Transaction) -> TaskReport:
             task = _known(tx, caller, said.task_id)
@@ -175,9 +169,7 @@ class Arrivals:
             IdConflict: Its id was used before for something else.
         """
         self._peers.check_sender(caller, envelope)
-        wish = envelope.payload
-        if not isinstance(wish, Cancel):
-            raise InvalidRequest(f"a {envelope.type} envelope does not belong here")
+        wish = carried(envelope, Cancel)
 
         def change(tx: Transaction) -> TaskReport:
             task = _of_caller(tx, caller, wish.task_id)

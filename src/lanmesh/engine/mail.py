@@ -10,7 +10,7 @@ from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Clock
 from lanmesh.errors import InvalidRequest
 from lanmesh.model.delivery import TRANSITIONS, Delivery, DeliveryState
-from lanmesh.model.envelope import Envelope, Mail, Message
+from lanmesh.model.envelope import Envelope, Mail, Message, carried
 from lanmesh.model.file import FileRef
 from lanmesh.model.ids import SELF, Origin, WireId
 from lanmesh.store import files as named
@@ -70,8 +70,7 @@ class Mailroom:
             TooBusy: It brings too much; see `Allowance.check`.
         """
         self._peers.check_sender(caller, envelope)
-        if not isinstance(envelope.payload, Message):
-            raise InvalidRequest(f"a {envelope.type} envelope does not belong here")
+        carried(envelope, Message)
         now = self._clock.now()
 
         def change(tx: Transaction) -> None:

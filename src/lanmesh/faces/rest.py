@@ -23,8 +23,17 @@ from lanmesh.faces.http import (
 )
 from lanmesh.faces.streams import EventStream, place_of, told
 from lanmesh.model.draft import mark
-from lanmesh.model.envelope import PROTOCOL_VERSION, Answer, Cancel, Envelope, EnvelopeType, TaskRequest
+from lanmesh.model.envelope import (
+    PROTOCOL_VERSION,
+    Answer,
+    Cancel,
+    Envelope,
+    EnvelopeType,
+    TaskRequest,
+    carried,
+)
 from lanmesh.model.history import PROGRESS, Event
+from lanmesh.model.ids import WireId
 from lanmesh.model.report import report_of
 from lanmesh.model.task import FINAL, TaskState
 from lanmesh.protocol import codec, profiles, reports, sse
@@ -118,8 +127,9 @@ class Rest:
         """Take a task; in mode `wait`, hold the answer back for its outcome."""
         caller, envelope, digest = await self._envelope(request, EnvelopeType.TASK)
         report = await self._node.arrivals.receive(caller, envelope, digest)
-        if isinstance(envelope.payload, TaskRequest) and envelope.payload.wait_s and not caller.early_s:
-            report = await self._node.arrivals.report(caller, report.local_id, wait_s=envelope.payload.wait_s)
+        wait_s = carried(envelope, TaskRequest).wait_s
+        if wait_s and not caller.early_s:
+            report = await self._node.arrivals.report(caller, report.local_id, wait_s=wait_s)
         return json(reports.encode(report), 200 if report.state in FINAL else 202)
 
     @shaped(Shape(envelope=EnvelopeType.RESULT, gives=ReportBody, status=(202,)))
@@ -175,8 +185,7 @@ class Rest:
             text = convert(said, codec.SaidToTask).text
             return json(reports.encode(await self._node.arrivals.answer_named(caller, name, text)), 202)
         envelope, digest = self._of_type(request, body, EnvelopeType.ANSWER)
-        if isinstance(envelope.payload, Answer) and envelope.payload.task_id != name:
-            raise InvalidRequest("payload.taskId is not the task of the address")
+        _check_address(carried(envelope, Answer).task_id, name)
         return json(reports.encode(await self._node.arrivals.answer(caller, envelope, digest)), 202)
 
     @shaped(Shape(envelope=EnvelopeType.CANCEL, gives=ReportBody, status=(200, 202)))
@@ -188,8 +197,7 @@ class Rest:
             report = await self._node.arrivals.cancel_named(caller, name)
         else:
             envelope, digest = self._of_type(request, body, EnvelopeType.CANCEL)
-            if isinstance(envelope.payload, Cancel) and envelope.payload.task_id != name:
-                raise InvalidRequest("payload.taskId is not the task of the address")
+            _check_address(carried(envelope, Cancel).task_id, name)
             report = await self._node.arrivals.cancel(caller, envelope, digest)
         return json(reports.encode(report), 200 if report.state in FINAL else 202)
 
@@ -215,6 +223,11 @@ def _happening(event: Event) -> bytes:
         progress=event.detail if event.kind == PROGRESS else None,
     )
     return codec.encode(happening)
+
+
+def _check_address(task: WireId, name: str) -> None:
+    if task != name:
+        raise InvalidRequest("payload.taskId is not the task of the address")
 
 
 def _over_tls(request: Request) -> None:

@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TypeVar
 
+from lanmesh.errors import InvalidRequest
 from lanmesh.model.file import FileRef
 from lanmesh.model.ids import PeerId, WireId
 from lanmesh.model.report import TaskReport
 from lanmesh.model.task import DEFAULT_TIMEOUT_S, TaskMode
+
+P = TypeVar("P")
 
 PROTOCOL_VERSION = "1.0"
 
@@ -126,6 +130,17 @@ class Envelope:
     def type(self) -> EnvelopeType:
         """What it carries."""
         return _TYPES[type(self.payload)]
+
+
+def carried(envelope: Envelope, kind: type[P]) -> P:
+    """Return the payload of an envelope, which is of a kind.
+
+    Raises:
+        InvalidRequest: It is of another kind.
+    """
+    if not isinstance(envelope.payload, kind):
+        raise InvalidRequest(f"a {envelope.type} envelope does not belong here")
+    return envelope.payload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
