@@ -109,7 +109,7 @@ class Client:
         return await self._get("/op/profile", dict[str, Any])
 
     async def peers(self) -> list[PeerView]:
-        """Return the configured peers and what was last seen of them."""
+        """Return the peers and what was last seen of them."""
         return await self._get("/op/peers", list[PeerView])
 
     async def peer_profile(self, peer: str) -> PeerProfileView:

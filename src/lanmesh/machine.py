@@ -111,7 +111,7 @@ def _asked(question: Callable[[], T], otherwise: T) -> T:
     """Return the answer of the machine, or what stands for none."""
     try:
         return question()
-    except Exception as fault:  # noqa: BLE001 - kernels, containers and drivers fail in ways of their own
+    except Exception as fault:  # noqa: BLE001  # kernels, containers and drivers fail in ways of their own
         log.debug("machine says nothing", extra={"question": question, "why": repr(fault)})
         return otherwise
 
@@ -133,7 +133,7 @@ def _cpu() -> str:
 
 def _apple_cpu() -> str:
     command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_SYSCTL_S, check=True)  # noqa: S603 - fixed
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_SYSCTL_S, check=True)  # noqa: S603  # fixed
     return done.stdout.strip()
 
 
@@ -147,7 +147,7 @@ def _gpus() -> tuple[str, ...]:
 def _nvidia_gpus() -> Iterator[str]:
     """Yield name and memory of each, where the extra `gpu` and a driver are installed."""
     try:
-        import pynvml  # noqa: PLC0415 - optional
+        import pynvml  # noqa: PLC0415  # optional
     except ImportError:
         return
     pynvml.nvmlInit()

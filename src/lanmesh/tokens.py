@@ -15,7 +15,7 @@ from lanmesh.errors import InvalidConfig
 from lanmesh.locations import write_private
 from lanmesh.model.ids import PeerId
 
-SHARED_TOKEN = "OPENCLAW_LAN_TOKEN"  # noqa: S105 - the name of a variable
+SHARED_TOKEN = "OPENCLAW_LAN_TOKEN"  # noqa: S105  # the name of a variable
 """The variable with the token that any caller of this node may present."""
 
 _SETTLED_NS = 1_000_000_000

@@ -94,14 +94,14 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Mac
         machines.values(), under("Tokens", "ini"), under("Settings", "toml"), strict=True
     ):
         for name, token in own.items():
-            line = line.replace(f"<the OPENCLAW_LAN_TOKEN of {name}>", token)  # noqa: PLW2901 - one for each
+            line = line.replace(f"<the OPENCLAW_LAN_TOKEN of {name}>", token)  # noqa: PLW2901  # one for each
         with (machine.home / ".openclaw/.env").open("a") as file:
             file.write(line)
         machine.configure(settings)
     (run,) = under("Run", "sh")
     processes = []
     for machine in machines.values():
-        command = shlex.split(run.replace("0.0.0.0", "127.0.0.1"))  # noqa: S104 - what the README has
+        command = shlex.split(run.replace("0.0.0.0", "127.0.0.1"))  # noqa: S104  # what the README has
         with (machine.home / "log").open("wb") as log:
             processes.append(
                 subprocess.Popen(command, env=machine.environ(), cwd=machine.home, stdout=log, stderr=log)

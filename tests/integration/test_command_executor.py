@@ -116,7 +116,7 @@ async def cannot_be_resumed(executor: CommandExecutor, task: Task) -> None:
 
 async def until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(BOUND_S):
-        while not condition():  # noqa: ASYNC110 - other processes set no event
+        while not condition():  # noqa: ASYNC110  # other processes set no event
             await asyncio.sleep(0.01)
 
 

@@ -37,7 +37,7 @@ class Mailroom:
         """Say something to a peer; it is stored, and on its way, when this returns.
 
         Args:
-            peer: The name of a configured peer.
+            peer: Its name here.
             text: What to say.
             files: What goes with it; each must be kept here (`Files.keep`).
             wait_s: How long to wait for the peer to have it, or to refuse it.

@@ -22,7 +22,7 @@ class Outcomes:
     """Ends tasks, and tells their askers."""
 
     def __init__(self, envelopes: Envelopes, peers: Mapping[PeerId, Peer], clock: Clock) -> None:
-        """Send replies to configured peers only."""
+        """Send replies to peers only: those that are configured or paired."""
         self._envelopes = envelopes
         self._peers = peers
         self._clock = clock
@@ -30,7 +30,7 @@ class Outcomes:
     def end(self, tx: Transaction, task: Task, outcome: Outcome) -> Task:
         """Record how a task ended, and queue the result for its asker.
 
-        A task that was sent to be forgotten, or whose asker is no configured peer, has no reply;
+        A task that was sent to be forgotten, or whose asker is no peer of this node's, has no reply;
         its asker may still read it. One who has canceled it wants to hear of it after all.
 
         Raises:
@@ -67,7 +67,7 @@ class Outcomes:
         return going
 
     def tell(self, tx: Transaction, task: Task, payload: Payload) -> WireId | None:
-        """Tell a task's asker, if it is a configured peer; return the id of the envelope."""
+        """Tell a task's asker, if it is a peer; return the id of the envelope."""
         if task.peer not in self._peers:
             return None
         delivery = self._envelopes.about(task, payload)

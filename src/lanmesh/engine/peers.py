@@ -100,7 +100,7 @@ class Peers:
         return peer
 
     def all(self) -> list[PeerState]:
-        """Return all configured peers, in the order of the configuration."""
+        """Return all peers: those that are configured in their order, then those that are paired only."""
         read = self._database.read
         return [
             PeerState(

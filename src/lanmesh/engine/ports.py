@@ -1,4 +1,4 @@
-"""what the engine needs of the world: time, chance, executors, links, the machine, tokens"""
+"""what the engine needs of the world: time, chance, executors, links, files, the machine, tokens"""
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager

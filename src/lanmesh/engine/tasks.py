@@ -93,7 +93,7 @@ class Tasks:
         while that is open or its outcome unread: a turn that was resumed may ask again.
 
         Args:
-            peer: The name of a configured peer.
+            peer: Its name here.
             description: What is to be done.
             timeout_s: How long the run may take there, counted from its claim.
             parent: The local id of the task here whose run delegates.

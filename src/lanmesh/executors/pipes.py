@@ -31,7 +31,7 @@ class Flow(asyncio.Protocol):
         self.ended = asyncio.Event()
         self._kept = bytearray()
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - as asyncio calls it
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # as asyncio calls it
         """Note that nothing more will come."""
         self.ended.set()
 

@@ -96,7 +96,7 @@ class Operator:
 
     @shaped(Shape(gives=list[PeerView]))
     async def peers(self, _request: Request) -> Response:
-        """Tell which peers are configured and what was last seen of them."""
+        """Tell which peers there are and what was last seen of them."""
         return given(peer_views(self._node))
 
     @shaped(Shape(gives=PeerProfileView))
@@ -248,7 +248,7 @@ async def _frames(news: AsyncGenerator[News, None], place: sse.Place) -> AsyncGe
 
 
 def peer_views(node: Node) -> list[PeerView]:
-    """Return how the configured peers are shown."""
+    """Return how the peers are shown."""
     return [
         peer_view(
             state.peer,

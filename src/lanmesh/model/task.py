@@ -108,7 +108,7 @@ class TaskMode(StrEnum):
 
 
 class WaitingFor(StrEnum):
-    """Whom a task waits for before it can go on."""
+    """What a task waits for before it can go on."""
 
     APPROVAL = "approval"
     FILES = "files"
