@@ -17,6 +17,7 @@ from lanmesh.beside import Beside
 from lanmesh.config import Config
 from lanmesh.engine.approvals import Approvals
 from lanmesh.engine.arrivals import Arrivals
+from lanmesh.engine.callers import Caller
 from lanmesh.engine.cancel import Cancels
 from lanmesh.engine.carriage import Carriage
 from lanmesh.engine.delivery import Deliveries
@@ -168,6 +169,8 @@ class Composition:
             boot=self._boot,
             met=lambda peer, boot: peers.met(peer, boot),  # noqa: PLW0108  # peers are made of links
             heard=presences.heard,
+            profile=lambda peer: peers.own_profile(Caller(peer=peer)),
+            told=lambda peer, body: peers.told(peer, body),  # noqa: PLW0108
         )
         link = HttpLink(
             roster,

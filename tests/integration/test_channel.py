@@ -12,7 +12,7 @@ from lanmesh.model.ids import NodeId, PeerId
 from lanmesh.net.channel import AT_ONCE, BEAT_S, SILENT_S, Channel
 from lanmesh.net.inward import Reply
 from lanmesh.protocol import frames, problems
-from lanmesh.protocol.frames import ANSWER, ASK, HELLO, Frame
+from lanmesh.protocol.frames import ANSWER, ASK, BEAT, HELLO, Frame
 from tests.fakes import FakeClock, FakeRandom, settle, soon, until
 
 QUESTION = ("POST", "/lan/message", b'{"text":"hello"}')
@@ -52,6 +52,9 @@ class End:
         self.asked: list[tuple[str, str, bytes, str]] = []
         self.reply = Reply(status=202, body=b'{"stored":true}')
         self.heard: list[float] = []
+        self.told: list[bytes] = []
+        self.news = [f'{{"of":"{name}"}}'.encode()]
+        self.clock = clock
         self.go_on = asyncio.Event()
         self.go_on.set()
         self.seen = asyncio.Event()
@@ -63,7 +66,8 @@ class End:
             given=f"{name}@{other}",
             token=None if name == "a" else f"{other}@{name}",
             answer=self._answer,
-            heard=lambda: self.heard.append(clock.monotonic()),
+            heard=self._heard,
+            news=lambda: self.news.pop(0) if self.news else b"",
             spawn=group.create_task,
             clock=clock,
             chance=FakeRandom(name, 0.5),
@@ -73,6 +77,11 @@ class End:
         self, method: str = QUESTION[0], path: str = QUESTION[1], body: bytes = QUESTION[2]
     ) -> bytes:
         return await soon(self.channel.ask(method, path, body, 20.0))
+
+    def _heard(self, frame: Frame) -> None:
+        self.heard.append(self.clock.monotonic())
+        if frame.kind == BEAT and frame.body:
+            self.told.append(bytes(frame.body))
 
     async def _answer(self, method: str, path: str, body: bytes, token: str) -> Reply:
         self.asked.append((method, path, body, token))
@@ -304,3 +313,16 @@ async def test_a_link_that_leads_nowhere_ends_when_its_peer_is_seen_elsewhere() 
         await asyncio.wait_for(ended, 30)
 
         assert not a.channel.open
+
+
+async def test_what_is_new_of_a_node_goes_with_its_first_beat_and_with_those_after_it_has_changed() -> None:
+    async with a_link() as (a, b, clock, _):
+        first = [*b.told]
+        await clock.advance(10 * BEAT_S)
+        unchanged = [*b.told]
+        a.news.append(b'{"of":"a","load":2}')
+        await clock.advance(2 * BEAT_S)
+
+    assert (first, unchanged) == ([b'{"of":"a"}'], [b'{"of":"a"}'])
+    assert b.told == [b'{"of":"a"}', b'{"of":"a","load":2}']
+    assert a.told == [b'{"of":"b"}']

@@ -8,16 +8,18 @@ from pathlib import Path
 from typing import TypeVar
 
 import aiohttp
+import msgspec
 import pytest
 
+from lanmesh.engine.callers import Caller
 from lanmesh.errors import PeerUnreachable
 from lanmesh.faces.http import application
 from lanmesh.faces.rest import Rest
 from lanmesh.model.ids import PeerId
 from lanmesh.model.peer import Peer, Place
-from lanmesh.model.task import TaskState
+from lanmesh.model.task import AcceptMode, TaskState
 from lanmesh.net.calls import Calls
-from lanmesh.net.channel import Channel
+from lanmesh.net.channel import BEAT_S, Channel
 from lanmesh.net.dialling import Ways
 from lanmesh.net.identity import NodeIdentity, make
 from lanmesh.net.link import HttpLink
@@ -57,6 +59,7 @@ class End:
         self.peers: dict[PeerId, Peer] = {}
         self.met: list[str] = []
         self.heard: list[str] = []
+        self.told: list[bytes] = []
 
     @property
     def name(self) -> PeerId:
@@ -75,6 +78,9 @@ class End:
     def begin(self, calls: Calls, other: "End") -> Listener:
         async def met(peer: PeerId, _boot: str | None) -> None:
             self.met.append(peer)
+
+        async def told(_peer: PeerId, profile: bytes) -> None:
+            self.told.append(profile)
 
         async def pin(_peer: PeerId, _certificate: bytes) -> bool:
             return True
@@ -95,6 +101,8 @@ class End:
             boot=self.node.boot,
             met=met,
             heard=self.heard.append,
+            profile=lambda peer: self.node.node.peers.own_profile(Caller(peer=peer)),
+            told=told,
         )
         self.http = HttpLink(
             self.peers,
@@ -343,3 +351,20 @@ async def test_reports_travel_on_the_link(mesh: Mesh, tmp_path: Path) -> None:
         report = await soon(a.http.report(b.name, asked.wire_id, wait_s=25, version=0))
 
         assert (report.state, report.result) == (TaskState.COMPLETED, "done: count")
+
+
+async def test_each_side_tells_its_profile_when_the_link_opens_and_once_it_has_changed(
+    mesh: Mesh, tmp_path: Path
+) -> None:
+    async with two(mesh, tmp_path) as (a, b):
+        a.knows(b)
+        b.knows(a, port=0)
+        look(a, b)
+        await until(lambda: bool(a.told and b.told))
+        await b.node.node.peers.accept(AcceptMode.OFF)
+        await mesh.clock.advance(BEAT_S * 2)
+        await until(lambda: len(a.told) == 2)
+
+        modes = [msgspec.json.decode(said)["acceptMode"] for said in a.told]
+        assert modes == ["auto", "off"]
+        assert len(b.told) == 1

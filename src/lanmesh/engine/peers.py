@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lanmesh.engine import admission
 from lanmesh.engine.admission import Limits
@@ -19,8 +19,12 @@ from lanmesh.model.peer import Contact, Peer
 from lanmesh.model.presence import Presence
 from lanmesh.model.profile import Identity, Profile
 from lanmesh.model.task import AcceptMode
+from lanmesh.protocol import profiles
 from lanmesh.store import outbox, peers, tasks
 from lanmesh.store.database import Database, Topic, Transaction
+
+_STORE_EVERY_S = 600.0
+"""A profile that is told over a link is stored again after so long."""
 
 _ACCEPT_MODE = "accept-mode"
 _CONFIGURED_MODE = "accept-mode-configured"
@@ -78,6 +82,8 @@ class Peers:
         self._roster = roster
         self._identity = identity
         self._version = version
+        self._told: dict[PeerId, PeerProfile] = {}
+        """What peers have told of themselves over their links."""
 
     @property
     def me(self) -> PeerId:
@@ -118,13 +124,18 @@ class Peers:
         return bool(self._roster.inbound())
 
     async def profile(self, name: str) -> PeerProfile:
-        """Return a peer's profile: fresh if it answers, else the one it last showed.
+        """Return a peer's profile: fresh if it is here or answers, else the one it last showed.
+
+        Over a link a peer tells by itself what changes; any other is asked.
 
         Raises:
             PeerNotFound: There is no such peer.
             PeerUnreachable: It does not answer, and never showed one; so too `AnswerLost`.
         """
         peer = self.configured(name).id
+        told = self._told.get(peer)
+        if told is not None and self._presences.of(peer) is Presence.HERE:
+            return told
         try:
             body = await self._link.profile(peer)
         except MeshError as fault:
@@ -132,13 +143,32 @@ class Peers:
                 raise
             detail = fault.detail
             await self._database.write(lambda tx: peers.missed(tx, peer, self._clock.now(), detail))
-            last = peers.profile(self._database.read, peer)
+            last = self._last_shown(peer)
             if last is None:
                 raise
-            return PeerProfile(body=last[0], seen_at=last[1], error=detail)
+            return replace(last, error=detail)
         now = self._clock.now()
         await self._database.write(self._keeping(peer, body, now))
         return PeerProfile(body=body, seen_at=now)
+
+    async def told(self, peer: PeerId, body: bytes) -> None:
+        """Take what a peer tells of itself over its link; of what comes often, little is stored.
+
+        Raises:
+            InvalidRequest: It is no profile.
+            StorageFailed: It is kept in memory alone.
+        """
+        now = self._clock.now()
+        self._told[peer] = PeerProfile(body=profiles.check(body), seen_at=now)
+        stored = peers.profile(self._database.read, peer)
+        if stored is None or abs(now - stored[1]) >= _STORE_EVERY_S:
+            await self._database.write(self._keeping(peer, body, now))
+
+    def _last_shown(self, peer: PeerId) -> PeerProfile | None:
+        told, stored = self._told.get(peer), peers.profile(self._database.read, peer)
+        if stored is None or (told is not None and told.seen_at >= stored[1]):
+            return told
+        return PeerProfile(body=stored[0], seen_at=stored[1])
 
     def own_profile(self, caller: Caller | None = None) -> Profile:
         """Return what this node tells a caller of itself now; `None`: any."""
@@ -221,6 +251,7 @@ class Peers:
             StorageFailed: That could not be noted.
         """
         restarted = self._presences.greeted(peer, boot)
+        self._told.pop(peer, None)  # by the first beat over this link it is told anew
 
         def change(tx: Transaction) -> None:
             now = self._clock.now()

@@ -1,12 +1,15 @@
 """profiles: what a node is, what it offers and how busy it is"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from lanmesh.model.ids import PeerId
 from lanmesh.model.task import AcceptMode
 
 SCHEMA_VERSION = "1.0"
+
+MOVED_PERCENT = 5.0
+"""By how much a machine is busier, or less, before that is worth a word."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,3 +81,9 @@ class Profile:
     tasks: TaskCounts
     accept_mode: AcceptMode
     node_version: str
+
+    def says_more_than(self, earlier: "Profile") -> bool:
+        """Return whether anything is different, other than a little of the machine's load."""
+        now, then = self.load, earlier.load
+        moved = max(abs(now.cpu_percent - then.cpu_percent), abs(now.memory_percent - then.memory_percent))
+        return moved >= MOVED_PERCENT or replace(self, load=then) != earlier

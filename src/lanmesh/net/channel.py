@@ -73,7 +73,8 @@ class Channel:
         given: str,
         token: str | None,
         answer: Answerer,
-        heard: Callable[[], None],
+        heard: Callable[[Frame], None],
+        news: Callable[[], bytes],
         spawn: Spawn,
         clock: Clock,
         chance: Random,
@@ -89,6 +90,7 @@ class Channel:
             token: The token that it has presented; `None` while it has not, as its hello will.
             answer: Answers what it asks.
             heard: Told of each frame of its.
+            news: Returns what is new of this node, as JSON; nothing, if nothing is.
             spawn: Owns the tasks that do so: they outlive the link.
             clock: For beats.
             chance: So that not all nodes beat at once.
@@ -105,6 +107,7 @@ class Channel:
         self._token = token
         self._answer = answer
         self._heard = heard
+        self._news = news
         self._spawn = spawn
         self._clock = clock
         self._chance = chance
@@ -229,7 +232,7 @@ class Channel:
             while (text := await self._socket.receive()) is not None:
                 self._heard_at = self._clock.monotonic()
                 frame = frames.decode(text)
-                self._heard()
+                self._heard(frame)
                 if frame.kind == ASK:
                     await self._take(frame)
                 elif frame.kind == ANSWER:
@@ -290,6 +293,7 @@ class Channel:
 
     async def _beat(self) -> None:
         while True:
+            await self._tell(Frame(kind=BEAT, body=frames.body_of(self._news())))
             began = self._clock.monotonic()
             pause_s = BEAT_S * (0.8 + 0.4 * self._chance.uniform())
             await self._clock.sleep(pause_s)
@@ -299,7 +303,6 @@ class Channel:
             elif now - self._heard_at > SILENT_S:
                 log.info("link silent", extra={"peer": self.peer})
                 return
-            await self._tell(Frame(kind=BEAT))
 
 
 def _refused(error: TooBusy | RouteNotFound) -> Reply:

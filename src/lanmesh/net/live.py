@@ -20,6 +20,7 @@ from lanmesh.errors import (
 )
 from lanmesh.model.ids import NodeId, PeerId
 from lanmesh.model.peer import Peer
+from lanmesh.model.profile import Profile
 from lanmesh.net import inward
 from lanmesh.net.calls import Calls
 from lanmesh.net.channel import Channel
@@ -27,8 +28,8 @@ from lanmesh.net.dialling import Ways
 from lanmesh.net.identity import NodeIdentity
 from lanmesh.net.inward import App, Reply
 from lanmesh.net.websocket import LINK_PATH, Accepted, Dialled, Socket
-from lanmesh.protocol import codec, problems
-from lanmesh.protocol.frames import HELLO, MAX_FRAME_BYTES, Frame
+from lanmesh.protocol import codec, problems, profiles
+from lanmesh.protocol.frames import BEAT, HELLO, MAX_FRAME_BYTES, Frame
 from lanmesh.protocol.json import convert, parse
 from lanmesh.store.database import Change, Topic
 
@@ -63,6 +64,8 @@ class Links:
         boot: str,
         met: Callable[[PeerId, str | None], Awaitable[None]],
         heard: Callable[[PeerId], None],
+        profile: Callable[[PeerId], Profile],
+        told: Callable[[PeerId, bytes], Awaitable[None]],
     ) -> None:
         """Link this node to those of its peers that have proven a key.
 
@@ -78,6 +81,8 @@ class Links:
             boot: Names this life of the node.
             met: Told of each peer to which a link has come up, and of its boot.
             heard: Told of each word of a peer over its link.
+            profile: Returns what this node tells a peer of itself now.
+            told: Told what a peer tells of itself over its link.
         """
         self._peers = peers
         self._tokens = tokens
@@ -90,6 +95,8 @@ class Links:
         self._boot = boot
         self._met = met
         self._heard = heard
+        self._profile = profile
+        self._told = told
         self._app: App | None = None
         self._group: asyncio.TaskGroup | None = None
         self._channels: dict[PeerId, list[Channel]] = {}
@@ -244,11 +251,40 @@ class Links:
         async def answer(method: str, path: str, body: bytes, presented: str) -> Reply:
             return await self._answered(method, path, body, presented, node_id)
 
+        def heard(frame: Frame) -> None:
+            self._heard(peer)
+            if frame.kind == BEAT and frame.body:
+                self._spawn(self._taken(peer, bytes(frame.body))).set_name(f"profile of {peer}")
+
         return Channel(
             socket, peer=peer, node_id=node_id, dialled=dialled, given=given, token=token,
-            answer=answer, heard=lambda: self._heard(peer), spawn=self._spawn, clock=self._clock,
+            answer=answer, heard=heard, news=self._news_for(peer), spawn=self._spawn, clock=self._clock,
             chance=self._chance,
         )  # fmt: skip
+
+    def _news_for(self, peer: PeerId) -> Callable[[], bytes]:
+        """Return what gives the profile of this node whenever a peer should have it anew."""
+        last: Profile | None = None
+
+        def news() -> bytes:
+            nonlocal last
+            try:
+                now = self._profile(peer)
+            except MeshError as fault:  # it cannot be read now; the peer keeps the last
+                log.debug("no profile", extra={"peer": peer, "why": fault.detail})
+                return b""
+            if last is not None and not now.says_more_than(last):
+                return b""
+            last = now
+            return profiles.encode(now)
+
+        return news
+
+    async def _taken(self, peer: PeerId, profile: bytes) -> None:
+        try:
+            await self._told(peer, profile)
+        except MeshError as fault:
+            log.debug("profile not taken", extra={"peer": peer, "why": fault.detail})
 
     async def _answered(self, method: str, path: str, body: bytes, token: str, certified: NodeId) -> Reply:
         if self._app is None:

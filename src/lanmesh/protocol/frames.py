@@ -18,7 +18,7 @@ ASK = "ask"
 ANSWER = "answer"
 """What the request of that id is answered."""
 BEAT = "beat"
-"""Says that its sender lives."""
+"""Says that its sender lives; the first, and each after something has changed, with its profile."""
 
 NOTHING = msgspec.Raw()
 """No body."""
