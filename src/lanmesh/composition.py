@@ -39,6 +39,7 @@ from lanmesh.engine.runner import Runner
 from lanmesh.engine.sightings import Sightings
 from lanmesh.engine.tasks import Tasks
 from lanmesh.engine.watching import Watching
+from lanmesh.errors import StorageFailed
 from lanmesh.faces.blobs import Blobs
 from lanmesh.faces.commands import Commands
 from lanmesh.faces.description import Description
@@ -378,7 +379,12 @@ class Composition:
         addresses = self._addresses()
         listening = {name: {"host": host, "port": port} for name, (host, port) in addresses.items()}
         about = {"pid": os.getpid(), "boot": self._boot, "version": __version__, **listening}
-        write_private(self._folder.node, json.dumps(about) + "\n")
+        try:
+            write_private(self._folder.node, json.dumps(about) + "\n")
+        except OSError as fault:
+            raise StorageFailed(
+                f"{self._folder.node} cannot be written: {fault.strerror or fault}"
+            ) from fault
         for name, (host, port) in addresses.items():
             log.info("listening", extra={"port": port, "host": host, "face": name})
         for sentence in self._status.warnings(node):

@@ -87,8 +87,8 @@ async def _run(options: Options) -> None:
     except OSError as fault:
         why = fault.strerror or str(fault)
         raise StorageFailed(
-            f"{options.folder.path} cannot be used as a state folder: {why}; "
-            "see that this user may write there, or choose another folder by --state-dir"
+            f"{options.folder.path} cannot be used as a state folder: {why}; see that there is room "
+            "and that this user may write there, or choose another folder by --state-dir"
         ) from fault
     except ExceptionGroup as faults:
         if (disk := _first(faults, StorageFailed)) is not None:

@@ -122,12 +122,20 @@ def write_private(path: Path, text: str) -> None:
 
 
 def replace(path: Path, content: bytes, mode: int) -> None:
-    """Replace a file by one with this mode from its first byte on; readers see the old or the new, whole."""
+    """Replace a file by one with this mode from its first byte on; readers see the old or the new, whole.
+
+    Raises:
+        OSError: The disk does not take it; the old one stays.
+    """
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.chmod(mode)  # whatever the umask took away
-    beside.replace(path)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.chmod(mode)  # whatever the umask took away
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
