@@ -321,14 +321,12 @@ tell_next() {
         say "Installed. Next:" "安装完成。接下来:"
         if "$openclaw" gateway --help 2>/dev/null </dev/null | grep -qE '^ +restart '; then restart="openclaw gateway restart"; fi
         say "1. Restart the gateway:  $restart" "1. 重启 Gateway:$restart"
-        say "2. List the other machines under plugins.entries[\"openclaw-lan-mesh\"].config.peers in $config" \
-            "2. 在 $config 的 plugins.entries[\"openclaw-lan-mesh\"].config.peers 中列出其他机器"
-        say "3. The others need this machine's token, as LAN_PEER_<THIS MACHINE>_TOKEN in their .env; read it by
-   grep OPENCLAW_LAN_TOKEN $state/.env" \
-            "3. 其他机器需要本机的 Token,写入它们的 .env(LAN_PEER_<本机>_TOKEN);查看方法:
-   grep OPENCLAW_LAN_TOKEN $state/.env"
-        say "4. Then, in a chat: /lan-status     In a terminal: $place/venv/bin/lanmesh status" \
-            "4. 然后在聊天中输入 /lan-status,或在终端运行 $place/venv/bin/lanmesh status"
+        say "2. On one of two machines, in a chat: /lan-pair     In a terminal: $place/venv/bin/lanmesh pair
+   It answers with a command for the other; nothing else has to be set." \
+            "2. 在两台机器中的一台,在聊天中输入 /lan-pair,或在终端运行 $place/venv/bin/lanmesh pair
+   它会给出在另一台上使用的命令;无需其他设置。"
+        say "3. Then, in a chat: /lan-status     In a terminal: $place/venv/bin/lanmesh status" \
+            "3. 然后在聊天中输入 /lan-status,或在终端运行 $place/venv/bin/lanmesh status"
     fi
 }
 

@@ -23,6 +23,7 @@ from lanmesh.tokens import PeerTokens
 
 DEFAULT_OPERATOR_PORT = DEFAULT_PORT + 1
 LOOPBACK = "127.0.0.1"
+EVERYWHERE = "0.0.0.0"  # noqa: S104  # peers are other machines, and who is no peer is told nothing of worth
 _MEGABYTE = 1024 * 1024
 
 Word = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -90,7 +91,7 @@ class PeerKeys(_Keys, kw_only=True):
 class NodeKeys(_Keys, kw_only=True):
     """How this node works."""
 
-    listen: Annotated[Word, Meta(description="Address for peers; `0.0.0.0` for the whole LAN")] = LOOPBACK
+    listen: Annotated[Word, Meta(description="Address for peers; `127.0.0.1`: this machine")] = EVERYWHERE
     port: Annotated[Port, Meta(description="Port for peers; 0 for any free one")] = DEFAULT_PORT
     dial_only: Annotated[bool, Meta(description="No peer can dial this node; it dials them instead")] = False
     operator_port: Annotated[Port, Meta(description="Port for the CLI, on loopback; 0 for any free one")] = (

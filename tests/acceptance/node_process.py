@@ -171,8 +171,14 @@ class NodeProcess:
         """Lets a thread be on the node's network meanwhile, where that is another one."""
         self.settings = {
             **settings,
-            # Without mDNS, which would show it the nodes of all other tests on this machine.
-            "node": {"port": 0, "operatorPort": 0, "discovery": False, **settings.get("node", {})},
+            # On loopback alone; and without mDNS, which would show it the nodes of all other tests.
+            "node": {
+                "listen": "127.0.0.1",
+                "port": 0,
+                "operatorPort": 0,
+                "discovery": False,
+                **settings.get("node", {}),
+            },
         }
         self.write_settings(self.settings)
         self.write_variables(variables)

@@ -1,6 +1,7 @@
 """Requests made from the OpenAPI documents, good ones and bad ones, against a real node."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -15,6 +16,28 @@ MUCH = ("--max-examples", "1000", "--max-time", SECONDS or "")
 LITTLE = ("--max-examples", "5", "--seed", "1")
 
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+
+FOR_ANYONE = {
+    "GET /lan/health",
+    "GET /lan/whoami",
+    "GET /lan/openapi.json",
+    "POST /lan/pair/start",
+    "POST /lan/pair/finish",
+}
+"""What a node answers on its LAN to whom it does not know."""
+
+
+def test_a_stranger_is_told_of_health_and_pairing_and_nothing_else(mesh: Mesh) -> None:
+    node = mesh.lone().start()
+    described = node.lan("GET", "/lan/openapi.json").json["paths"]
+
+    answers = {
+        f"{method.upper()} {path}": node.lan(method.upper(), re.sub(r"{.*?}", "a" * 64, path), {}).status
+        for path, methods in described.items()
+        for method in methods
+    }
+
+    assert {route for route, status in answers.items() if status != 401} == FOR_ANYONE
 
 
 @pytest.mark.timeout(600 + 2 * int(SECONDS or 0))

@@ -278,7 +278,7 @@ def test_home_with_a_commented_config_and_a_dotenv(machine: Machine, first: str)
 def assert_gateway_serves_the_mesh(machine: Machine, port: int) -> None:
     """The seed's two calls on the gateway's own port."""
     log = machine.home / "gateway.log"
-    quiet = {"OPENCLAW_DISABLE_BONJOUR": "1", "OPENCLAW_NO_RESPAWN": "1"}
+    quiet = {"OPENCLAW_DISABLE_BONJOUR": "1", "OPENCLAW_NO_RESPAWN": "1", "LANMESH_LISTEN": "127.0.0.1"}
     with log.open("wb") as output:
         gateway = subprocess.Popen(
             ["openclaw", "gateway", "run"],

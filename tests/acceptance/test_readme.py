@@ -59,6 +59,7 @@ class Machine:
             "PATH": SEARCH_PATH,
             "HOME": str(self.home),
             "LANG": "C.UTF-8",
+            "LANMESH_LISTEN": "127.0.0.1",
             "LANMESH_PORT": str(self.ports[self.name]),
             "LANMESH_OPERATOR_PORT": "0",
             **more,
@@ -101,7 +102,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Mac
     (run,) = under("Run", "sh")
     processes = []
     for machine in machines.values():
-        command = shlex.split(run.replace("0.0.0.0", "127.0.0.1"))  # noqa: S104  # what the README has
+        command = shlex.split(run)
         with (machine.home / "log").open("wb") as log:
             processes.append(
                 subprocess.Popen(command, env=machine.environ(), cwd=machine.home, stdout=log, stderr=log)

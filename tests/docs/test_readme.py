@@ -95,4 +95,4 @@ def test_the_config_for_openclaw_is_one_that_a_node_takes_without_a_warning() ->
     peer = taken.peers[PeerId("server-219")]
     assert taken.warnings == []
     assert (taken.identity.id, peer.host, peer.port) == ("macbook", "192.168.1.219", DEFAULT_PORT)
-    assert taken.node.listen == "0.0.0.0"  # noqa: S104  # for the whole LAN, as the text says
+    assert taken.node.listen == config.EVERYWHERE  # as the text says, with nothing set

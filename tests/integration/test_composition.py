@@ -24,7 +24,7 @@ from lanmesh.place import Place
 from tests.fakes import BOUND_S, soon, until
 from tests.integration.loopback import Program
 
-PORTS = {"node": {"port": 0, "operatorPort": 0, "discovery": False}}
+PORTS = {"node": {"listen": "127.0.0.1", "port": 0, "operatorPort": 0, "discovery": False}}
 SHARED = "shared-token"
 
 

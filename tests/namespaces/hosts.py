@@ -37,7 +37,7 @@ def ip(words: str, inside: str | None = None) -> None:
 
 
 class Host:
-    """A machine with its own network, and one node that listens on all of it."""
+    """A machine with its own network, and one node on it that is told nothing of networks, ports or peers."""
 
     def __init__(self, name: str, mesh: Mesh, keys: Mapping[str, object]) -> None:
         """Make it; it is on no network yet. The node knows nobody, and is not started."""
@@ -45,19 +45,13 @@ class Host:
         self._cables: dict[str, Cable] = {}
         ip(f"netns add {name}")
         ip("link set lo up", name)
-        self.node: NodeProcess = mesh.lone(
-            {
-                "profile": {"id": name, "name": f"The host {name}"},
-                "node": {
-                    "listen": "0.0.0.0",  # noqa: S104  # every network that a test gives it
-                    "port": MESH_PORT,
-                    "operatorPort": MESH_PORT + 1,
-                    "discovery": True,
-                    "command": ["wc", "-w"],
-                    **keys,
-                },
-            }
-        )
+        self.node: NodeProcess = mesh.lone()
+        # All else by default: it listens on every network. Nodes of other tests keep to loopback.
+        self.node.settings = {
+            "profile": {"id": name, "name": f"The host {name}"},
+            "node": {"command": ["wc", "-w"], **keys},
+        }
+        self.node.write_settings(self.node.settings)
         self.node.network = self.inside
 
     @contextmanager

@@ -1,6 +1,7 @@
 """Nodes on hosts and networks of their own: found, paired, lost and found again; lied to by mDNS."""
 
 import asyncio
+import socket
 import time
 from collections.abc import Callable
 
@@ -10,7 +11,7 @@ from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from lanmesh.net.discovery import SERVICE
 from tests.acceptance.node_process import Json, until
-from tests.namespaces.hosts import MESH_PORT, Host
+from tests.namespaces.hosts import MESH_PORT, Host, Networks
 
 Lay = Callable[..., tuple[Host, ...]]
 Say = Callable[[str], None]
@@ -58,11 +59,21 @@ def pair(asking: Host, showing: Host) -> None:
         assert said.status == 0, said.err + node.log.read_text()
 
 
+def key(host: Host) -> str:
+    return str(status(host)["nodeId"])
+
+
+def seen(host: Host) -> set[str]:
+    """Return the keys of the nodes that a node has found and is not paired with."""
+    return {one["nodeId"] for one in status(host)["seen"]}
+
+
 def peers(host: Host) -> dict[str, Json]:
     return {peer["id"]: peer for peer in status(host)["peers"]}
 
 
 def test_from_two_empty_folders_to_the_first_task_with_one_code_typed(lay: Lay, say: Say) -> None:
+    # Nothing is set on either but its name and its program; see `Host`.
     a, b = lay(a={"lan": "10.77.0.1"}, b={"lan": "10.77.0.2"})
     began = time.monotonic()
 
@@ -81,6 +92,23 @@ def test_from_two_empty_folders_to_the_first_task_with_one_code_typed(lay: Lay, 
         f"two hosts: {ended - began:.1f} s from empty folders to the first result "
         f"({started - began:.1f} s to start both, {paired - started:.1f} s to pair)"
     )
+
+
+def test_a_node_that_listens_on_loopback_is_there_for_its_own_machine_alone(
+    lay: Lay, networks: Networks
+) -> None:
+    a, b = lay(a={"lan": "10.77.0.1"}, b={"lan": "10.77.0.2"})
+    hidden = networks.host("hidden", {"lan": "10.77.0.3"}, listen="127.0.0.1")
+    hidden.start()
+    a.start()
+    b.start()
+
+    until(lambda: seen(a) and seen(b), lambda: (status(a), status(b)), PATIENCE_S)
+    assert (seen(a), seen(b), seen(hidden)) == ({key(b)}, {key(a)}, set())
+    with a.inside(), pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("10.77.0.3", MESH_PORT), PATIENCE_S)
+    with hidden.inside() as node:
+        assert node.lan("GET", "/lan/health").status == 200
 
 
 def test_links_that_go_and_addresses_that_change_are_found_again_without_a_restart(
@@ -147,10 +175,10 @@ def test_spoofed_answers_and_goodbyes_change_nothing_for_a_paired_peer(lay: Lay,
     a, b, mallory = lay(a={"lan": "10.77.0.1"}, b={"lan": "10.77.0.2"}, mallory={"lan": "10.77.0.66"})
     for host in (a, b, mallory):
         host.start()
-    key = status(b)["nodeId"]
+    victim = key(b)
 
     def sees_the_lie() -> bool:
-        said = {each for one in status(a)["seen"] if one["nodeId"] == key for each in one["addresses"]}
+        said = {each for one in status(a)["seen"] if one["nodeId"] == victim for each in one["addresses"]}
         return {f"10.77.0.66:{MESH_PORT}", f"10.77.0.2:{MESH_PORT}"} <= said
 
     def all_is_as_ever() -> None:
@@ -162,7 +190,7 @@ def test_spoofed_answers_and_goodbyes_change_nothing_for_a_paired_peer(lay: Lay,
         assert words(a, "b", "one") == "1"
 
     with mallory.inside():
-        asyncio.run(lie_about(key, "10.77.0.66", all_is_as_ever))
+        asyncio.run(lie_about(victim, "10.77.0.66", all_is_as_ever))
 
     assert words(a, "b", "one two three") == "3"
     assert peers(a)["b"]["host"] == "10.77.0.2"

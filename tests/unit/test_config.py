@@ -45,7 +45,7 @@ def test_without_any_settings_a_node_is_safe_and_bears_its_host_s_name() -> None
 
     assert config.accept_mode is AcceptMode.AUTO
     assert config.identity == Identity(id=PeerId("annas-mac"), name="Annas-Mac.local")
-    assert (config.node.listen, config.node.port, config.node.operator_port) == ("127.0.0.1", 18760, 18761)
+    assert (config.node.listen, config.node.port, config.node.operator_port) == ("0.0.0.0", 18760, 18761)  # noqa: S104
     assert (config.node.executor, config.node.command, config.node.repeatable) == ("command", ["cat"], False)
     assert config.limits == Limits(concurrency=2, max_waiting=1000)
     assert (config.peers, config.peer_tokens, config.warnings) == ({}, {}, [])
@@ -312,7 +312,7 @@ def test_every_setting_is_listed_with_its_source() -> None:
         ("profile.models", [], "default"),
         ("profile.tools", [], "default"),
         ("profile.hardware", {"cpu": "M1"}, "config.toml"),
-        ("node.listen", "127.0.0.1", "default"),
+        ("node.listen", "0.0.0.0", "default"),  # noqa: S104
         ("node.port", 0, "stdin"),
         ("node.dialOnly", False, "default"),
         ("node.operatorPort", 18761, "default"),

@@ -15,7 +15,8 @@ def run(  # noqa: PLR0917  # typer reads the options from here
         Path | None, typer.Option(help="Folder for the node's state; else LANMESH_STATE_DIR.")
     ] = None,
     listen: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Address for peers; 0.0.0.0 for the whole LAN.")
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Address for peers; 127.0.0.1 for this machine alone."),
     ] = None,
     port: Annotated[
         int | None, typer.Option(min=0, max=65535, help="Port for peers; 0 for any free one.")

@@ -243,6 +243,7 @@ class GatewayProcess:
             "OPENCLAW_STATE_DIR": str(self.state),
             "OPENCLAW_CONFIG_PATH": str(self.config_file),
             "OPENCLAW_DISABLE_BONJOUR": "1",
+            "LANMESH_LISTEN": "127.0.0.1",  # its node: no test opens a port to a network, or sends to one
             "OPENCLAW_NO_RESPAWN": "1",
             "OPENCLAW_EXEC_SHELL_SNAPSHOT": "0",
             "NO_COLOR": "1",
