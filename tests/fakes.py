@@ -1021,11 +1021,11 @@ def a_message(
     *,
     sender: str = "asker",
     recipient: str | None = None,
+    files: tuple[FileRef, ...] = (),
 ) -> Envelope:
     """Return a message as any program might send it."""
-    return Envelope(
-        id=WireId(id), sender=sender, recipient=recipient, timestamp_ms=0, payload=Message(text=text)
-    )
+    said = Message(text=text, files=files)
+    return Envelope(id=WireId(id), sender=sender, recipient=recipient, timestamp_ms=0, payload=said)
 
 
 def a_cancel(
@@ -1053,9 +1053,12 @@ def a_result(
     sender: str = "b",
     reply_key: str | None = None,
     state: TaskState = TaskState.COMPLETED,
+    files: tuple[FileRef, ...] = (),
 ) -> Envelope:
     """Return the result of an asked task as a doer might send it."""
-    report = TaskReport(task_id=task.wire_id, local_id=LocalId(""), state=state, version=9, result=result)
+    report = TaskReport(
+        task_id=task.wire_id, local_id=LocalId(""), state=state, version=9, result=result, files=files
+    )
     return Envelope(
         id=WireId(id),
         sender=sender,

@@ -53,7 +53,10 @@ def test_two_megabytes_of_output_arrive_cut(pair: Pair) -> None:
     assert ended["result"].startswith("0123456789abcde\n0123")
     said = a.lanmesh("task", ended["id"])
     assert said.out.endswith(ended["result"] + "\n")
-    assert "longer than what is kept" in said.err
+    assert "all of it is in the file result.txt" in said.err
+    until(lambda: a.task(ended["id"])["files"][0]["settled"], lambda: a.task(ended["id"]))
+    whole = Path(a.task(ended["id"])["files"][0]["place"])
+    assert whole.read_text() + "\n" == ("0123456789abcde\n" * 125_000)
     until(lambda: b.task(ended["id"])["delivery"]["state"] == "delivered", lambda: b.task(ended["id"]))
 
 

@@ -17,10 +17,10 @@ import pytest
 from lanmesh.engine.ports import Interrupted
 from lanmesh.errors import InvalidConfig
 from lanmesh.executors.command import CommandExecutor
+from lanmesh.executors.pipes import MOST_OUTPUT_BYTES
 from lanmesh.model.chain import Chain
 from lanmesh.model.ids import SHARED, LocalId, WireId, local_id
 from lanmesh.model.task import Outcome, Task, TaskState
-from lanmesh.protocol.json import MAX_RESULT_BYTES
 from tests.fakes import Heard, unheard
 
 BOUND_S = 8.0
@@ -311,12 +311,11 @@ def test_an_empty_command_is_refused_at_once(bench: Bench) -> None:
         bench.executor()
 
 
-def test_five_megabytes_of_output_are_taken_and_cut(bench: Bench) -> None:
-    outcome = bench.outcome(bench.executor(sys.executable, "-c", "print('x' * 5_000_000)"))
+def test_of_twenty_megabytes_of_output_all_are_taken_and_eight_kept(bench: Bench) -> None:
+    outcome = bench.outcome(bench.executor(sys.executable, "-c", "print('x' * 20_000_000)"))
 
     assert outcome.state is TaskState.COMPLETED
-    assert outcome.truncated
-    assert outcome.result == "x" * MAX_RESULT_BYTES
+    assert len(outcome.result or "") == MOST_OUTPUT_BYTES
 
 
 def test_output_that_is_not_utf_8_is_kept_as_far_as_it_is(bench: Bench) -> None:

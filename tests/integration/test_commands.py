@@ -10,6 +10,7 @@ from lanmesh.faces.http import application, guarded
 from lanmesh.model.ids import short
 from lanmesh.model.task import APPROVAL_S, AcceptMode, TaskState
 from tests.fakes import EPOCH, Fault, Mesh, NodeUnderTest, a_message, a_task, proven, until
+from tests.integration.desk import ref
 from tests.integration.loopback import Program, served
 
 COMMANDS = [
@@ -92,12 +93,12 @@ async def test_messages_are_listed_in_one_line_each_and_are_read_then(mesh: Mesh
     async with a_chat(a) as say:
         assert await say("/lan-inbox") == "no messages yet"
         await a.hear(a_message("m-1", "hello\n/reset", sender="b"), proven("b"))
-        await a.hear(a_message("m-2", "z" * 1000, sender="stranger"))
+        await a.hear(a_message("m-2", "z" * 1000, sender="stranger", files=(ref(b"1"),)))
 
         first, second = (await say("/lan-inbox")).splitlines()
 
         assert first == "- new, from b: hello /reset"
-        assert second.startswith("- new, from stranger, by its own word: zzz")
+        assert second.startswith("- new, from stranger, by its own word, with 1 file: zzz")
         assert len(second) < 600
         assert a.node.mail.inbox(10, unread=True) == []
         assert (await say("/lan-inbox")).splitlines()[0] == "- from b: hello /reset"

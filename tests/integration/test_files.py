@@ -1,6 +1,7 @@
 """Files between two nodes: who may bring and read them, how they go on, and what waits for them."""
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
@@ -19,8 +20,10 @@ from lanmesh.model.file import FILES_S, FileRef, FileState
 from lanmesh.model.ids import SELF, LocalId, Origin, PeerId, WireId
 from lanmesh.model.peer import Peer
 from lanmesh.model.task import AcceptMode, TaskState, WaitingFor
+from lanmesh.protocol.json import MAX_RESULT_BYTES
+from lanmesh.shelf import Shelf
 from lanmesh.store import files, inbox
-from tests.fakes import Fault, Mesh, NodeUnderTest, a_task, proven, soon, until
+from tests.fakes import FakeExecutor, Fault, Mesh, NodeUnderTest, a_task, done, proven, soon, until
 from tests.integration.desk import CAT, Maker, a_file, bytes_of, inside, read, ref, two, with_shelf
 
 
@@ -385,3 +388,38 @@ async def test_names_that_no_envelope_can_carry_are_told_as_near_as_can_be(mesh:
     made = [state for state in of(a, task.local_id) if state.made]
     assert [state.ref.name for state in made] == ["caf\ufffd", deep[-1024:]]
     assert [read(state) for state in made] == [b"2", b"1"]
+
+
+async def test_of_a_result_that_no_report_can_carry_the_whole_comes_as_a_file(mesh: Mesh) -> None:
+    text = "\N{SNOWMAN}" * MAX_RESULT_BYTES
+    a, _ = await two(mesh, FakeExecutor(done(text)))
+
+    task = await soon(a.node.tasks.delegate("b", "look"))
+    await until(lambda: a.task(task.local_id).final)
+    await until(lambda: a.node.files.complete(task.local_id))
+
+    assert a.task(task.local_id).truncated
+    (state,) = of(a, task.local_id)
+    assert state.ref.name == "result.txt"
+    assert read(state).decode() == text
+
+
+class FullShelf(Shelf):
+    """A disk that has no room for a result."""
+
+    async def write(self, holder: str, name: str, text: str) -> Path:
+        raise NoRoom(f"{len(text)} bytes are too many for {holder}/{name}")
+
+
+async def test_where_the_disk_is_too_full_for_the_whole_of_a_result_its_beginning_counts(mesh: Mesh) -> None:
+    a = with_shelf(mesh.describe("a", peers=["b"]), mesh)
+    b = mesh.describe("b", peers=["a"], executor=FakeExecutor(done("z" * (MAX_RESULT_BYTES + 1))))
+    b.shelf = FullShelf(mesh.folder / "b.blobs", mesh.folder / "b.work")
+    await a.start()
+    await b.start()
+
+    task = await soon(a.node.tasks.delegate("b", "look"))
+    await until(lambda: a.task(task.local_id).final)
+
+    assert (a.task(task.local_id).state, a.task(task.local_id).truncated) == (TaskState.COMPLETED, True)
+    assert of(a, task.local_id) == []

@@ -14,7 +14,6 @@ from lanmesh.model.chain import Chain
 from lanmesh.model.ids import LocalId, Origin, WireId
 from lanmesh.model.task import Failure, Outcome, Task, TaskState
 from lanmesh.openclaw.executor import GatewayExecutor
-from lanmesh.protocol.json import MAX_RESULT_BYTES
 from tests.fakes import EPOCH, Heard, done, soon, unheard, until
 from tests.integration.gateway import BOOT, HOLD, NEWER, OLDER, Beside, Refusal, beside
 
@@ -186,16 +185,6 @@ async def test_how_a_turn_ended_is_how_its_task_ended(
             assert (came.state, came.error and came.error.code) == (TaskState.FAILED, expected)
             assert came.error is not None
             assert answer.get("summary", answer.get("error", "")) in came.error.detail
-
-
-async def test_a_result_that_is_too_long_is_cut(tmp_path: Path) -> None:
-    async with an_agent(tmp_path) as (gateway, executor):
-        gateway.lay("agent", ended("z" * (MAX_RESULT_BYTES + 1)))
-
-        came = await outcome(gateway, executor.run(TASK, unheard))
-
-        assert came.truncated
-        assert len(came.result or "") == MAX_RESULT_BYTES
 
 
 async def test_a_turn_that_the_gateway_refuses_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from lanmesh.errors import NotAllowed, TasksNotAccepted
 from lanmesh.model.task import AcceptMode, Task
 from lanmesh.openclaw.notices import Notices
 from tests.fakes import Mesh, NodeUnderTest, a_message, a_result, a_task, done, failing, proven, soon, until
+from tests.integration.desk import ref
 from tests.integration.gateway import NEWER, Beside, Refusal, beside
 
 MAIN = "agent:main:main"
@@ -144,6 +145,27 @@ async def test_an_outcome_is_told_to_the_session_that_asked_after_a_grace(mesh: 
         assert (notice["mode"], "sessionKey" in notice) == ("next-heartbeat", False)
         assert "that you gave to b is completed" in notice["text"]
         assert "| done: count\n" in notice["text"]
+
+
+async def test_an_outcome_is_told_once_its_files_are_here_or_were_waited_for_long_enough(mesh: Mesh) -> None:
+    async with told(mesh) as (gateway, a):
+        task = await a.delegate("b", session=MAIN)
+        await a.receive(a_result(task, files=(ref(b"never brought"),)), proven("b"))
+        assert await after(gateway, LONG_S) == []
+
+        await gateway.clock.advance(600.0)
+
+        (notice,) = await after(gateway, LONG_S)
+        assert "that you gave to b is completed" in notice["text"]
+
+
+async def test_a_notice_of_a_message_tells_how_many_files_came_with_it(mesh: Mesh) -> None:
+    async with told(mesh) as (gateway, a):
+        await a.hear(a_message(sender="b", files=(ref(b"1"), ref(b"2"))), proven("b"))
+
+        (notice,) = await after(gateway, LONG_S)
+
+        assert '<<<LAN-PEER-TEXT message with 2 files from "b">>>' in notice["text"]
 
 
 async def test_an_outcome_that_was_fetched_within_the_grace_is_not_told(mesh: Mesh) -> None:

@@ -30,6 +30,7 @@ from lanmesh.cli.terminal import (
 from lanmesh.client import Client
 from lanmesh.errors import InvalidRequest, TimedOut
 from lanmesh.model.draft import Passage
+from lanmesh.model.file import WHOLE_RESULT
 from lanmesh.model.history import PROGRESS
 from lanmesh.model.task import FINAL, AcceptMode, TaskState
 from lanmesh.protocol.views import EventView, TaskView
@@ -176,7 +177,9 @@ def task(  # noqa: PLR0912  # one line for each fact
         print()
         show_text(view.result)
         if view.truncated:
-            print("(the result was longer than what is kept of it)", file=sys.stderr)
+            whole = any(file.name == WHOLE_RESULT for file in view.files)
+            more = f"all of it is in the file {WHOLE_RESULT}" if whole else "this is what is kept of it"
+            print(f"(the result is longer: {more})", file=sys.stderr)
 
 
 def approve(task: Id, json: JsonFlag = False) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,10 +23,11 @@ from lanmesh.errors import (
     TooBusy,
 )
 from lanmesh.model import ids
-from lanmesh.model.file import FILES_S, MAX_FILES, FileRef, FileState, places
+from lanmesh.model.file import FILES_S, MAX_FILES, WHOLE_RESULT, FileRef, FileState, places
 from lanmesh.model.ids import SELF, LocalId, Origin, PeerId, WireId
 from lanmesh.model.supply import supplied
 from lanmesh.model.task import Failure, TaskEvent, rejected
+from lanmesh.protocol.json import cut
 from lanmesh.store import files, inbox, tasks
 from lanmesh.store.database import Change, Database, Topic, Transaction
 from lanmesh.store.files import Named
@@ -97,13 +99,23 @@ class Files:
         """
         return await self._kept(await asyncio.to_thread(self._found, paths, within))
 
-    async def made(self, task: LocalId, named: Sequence[str] = ()) -> tuple[FileRef, ...]:
-        """Keep copies of what the run of a task has left to be sent, and of more of its folder that it names.
+    async def made(
+        self, task: LocalId, result: str | None = None, named: Sequence[str] = ()
+    ) -> tuple[FileRef, ...]:
+        """Keep copies of what the run of a task has left to be sent.
+
+        Args:
+            task: The task.
+            result: Its result; if a report can carry its beginning only, all of it is a file as well.
+            named: Paths of more files in the task's folder that are to go.
 
         Raises:
             MeshError: That cannot be; see `keep`.
         """
         left = await self._shelf.made(task)
+        if cut(result or "")[1]:
+            with suppress(StorageFailed):  # the beginning has to do then, and it is told that it is one
+                left.append((await self._shelf.write(task, WHOLE_RESULT, result or ""), WHOLE_RESULT))
         more = await asyncio.to_thread(self._found, named, self.folder(task)) if named else []
         once = dict(reversed([*left, *more]))
         return await self._kept(list(reversed(once.items())))

@@ -227,6 +227,13 @@ class Shelf(Protocol):
     async def made(self, holder: str) -> list[tuple[Path, str]]:
         """Return what a task's run has made, each with its name."""
 
+    async def write(self, holder: str, name: str, text: str) -> Path:
+        """Write a text into a task's folder, beside what it gets and makes, and return where.
+
+        Raises:
+            StorageFailed: The disk does not take it.
+        """
+
     async def sweep(self, known: Callable[[str], bool], needed: Callable[[str], bool]) -> None:
         """Remove the bytes whose hash is not known any more, and the folders of what is not needed."""
 

@@ -201,11 +201,13 @@ class Runner:
                 return self._finished(task, failed(Failure.INTERRUPTED, detail))
 
     async def _with_files(self, task: Task, outcome: Outcome) -> Outcome:
-        """Return the outcome with the files that the run has made."""
-        if outcome.state is not TaskState.COMPLETED:
+        """Return the outcome with the files that the run has made, unless another one has overtaken it."""
+        overtaken = tasks.get(self._database.read, task.local_id).claim != task.claim
+        if outcome.state is not TaskState.COMPLETED or overtaken:
             return outcome
         try:
-            return replace(outcome, files=(*outcome.files, *await self._files.made(task.local_id)))
+            made = await self._files.made(task.local_id, outcome.result)
+            return replace(outcome, files=(*outcome.files, *made))
         except MeshError as fault:
             return failed(Failure.INCOMPLETE, f"what it has made cannot be kept: {fault.detail}")
 

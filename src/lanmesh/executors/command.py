@@ -17,7 +17,6 @@ from lanmesh.errors import InvalidConfig
 from lanmesh.executors.pipes import Beginning, End, Flow, all_ended, fed, read, waited
 from lanmesh.model.ids import quoted
 from lanmesh.model.task import Failure, Outcome, Task, TaskState, failed
-from lanmesh.protocol.json import cut
 
 GRACE_S = 3.0
 """Between asking a program to end (SIGTERM) and ending it (SIGKILL)."""
@@ -108,8 +107,7 @@ class CommandExecutor:
                 Failure.COMMAND_FAILED, f"cannot run {quoted(self._command[0], 200)}: {_reason(fault)}"
             )
         if status == 0:
-            text, truncated = cut(output.text().removesuffix("\n"))
-            return Outcome(state=TaskState.COMPLETED, result=text, truncated=truncated)
+            return Outcome(state=TaskState.COMPLETED, result=output.text().removesuffix("\n"))
         why = errors.text().strip()
         return failed(Failure.COMMAND_FAILED, _ending(status) + (f": {why}" if why else ""))
 

@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 from lanmesh.engine.ports import Progress
 
-_MOST_OUTPUT_BYTES = 1024 * 1024
-"""Kept in memory; more than any result may hold, so that `cut` sees whether there was more."""
+MOST_OUTPUT_BYTES = 8 * 1024 * 1024
+"""Kept in memory; far more than a report can carry. What is longer, a program leaves in a file."""
 
 _MOST_ERROR_BYTES = 4096
 """Kept of the end of stderr: programs say last why they fail."""
@@ -51,7 +51,7 @@ class Beginning(Flow):
 
     def data_received(self, data: bytes) -> None:
         """Keep what there is room for."""
-        self._kept += data[: _MOST_OUTPUT_BYTES - len(self._kept)]
+        self._kept += data[: MOST_OUTPUT_BYTES - len(self._kept)]
         self._said.write(self._characters.decode(data))
 
 

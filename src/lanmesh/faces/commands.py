@@ -12,7 +12,7 @@ from lanmesh.errors import MeshError, RouteNotFound
 from lanmesh.faces.description import shaped
 from lanmesh.faces.http import Route, body_of, json
 from lanmesh.model import ids
-from lanmesh.model.ids import short
+from lanmesh.model.ids import Origin, short
 from lanmesh.model.peer import DEFAULT_PORT
 from lanmesh.model.task import AcceptMode, Task
 from lanmesh.protocol.json import convert, parse
@@ -109,7 +109,11 @@ class Commands:
         for message in mail:
             new = "new, " if message.read_at is None else ""
             claim = "" if message.proven else ", by its own word"
-            lines.append(f"- {new}from {one_line(message.sender)}{claim}: {one_line(message.text, 500)}")
+            count = len(self._node.files.of_message(Origin(message.origin), message.id))
+            more = f", with {count} file{'s' if count > 1 else ''}" if count else ""
+            lines.append(
+                f"- {new}from {one_line(message.sender)}{claim}{more}: {one_line(message.text, 500)}"
+            )
         return "\n".join(lines) or "no messages yet"
 
     async def accept(self, args: str) -> str:

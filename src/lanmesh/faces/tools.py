@@ -18,7 +18,7 @@ from lanmesh.faces.description import shaped
 from lanmesh.faces.http import Route, body_of, json
 from lanmesh.model import ids
 from lanmesh.model.envelope import Mail
-from lanmesh.model.file import FileRef, FileState
+from lanmesh.model.file import WHOLE_RESULT, FileRef, FileState
 from lanmesh.model.ids import LocalId, Origin, short
 from lanmesh.model.task import DEFAULT_TIMEOUT_S, Task, WaitingFor
 from lanmesh.protocol import sessions
@@ -220,7 +220,7 @@ class Tools:
             asked = await self._node.tasks.ask(task, args.question)
             text = f"Asked {one_line(asked.peer)}. End the turn: the answer comes in this session."
             return Answer(text=text, terminate=True)
-        kept = await self._node.files.made(task, args.files)
+        kept = await self._node.files.made(task, args.result, args.files)
         done = await self._node.tasks.reply(task, args.result or "", kept)
         follow = f" {_count(kept)} will follow." if kept else ""
         return Answer(text=f"Replied to {one_line(done.peer)}. The task is done.{follow}", terminate=True)
@@ -268,9 +268,12 @@ class Tools:
                 f"Task {short(task.local_id)} at {task.peer} is {task.state}: {one_line(task.error.detail)}"
             )
         else:
-            cut = "\n(The result was longer than this.)" if task.truncated else ""
-            text = fenced(task.result or "", peer=task.peer, proven=True, what="result") + cut
+            text = fenced(task.result or "", peer=task.peer, proven=True, what="result")
         made = [state for state in self._node.files.of_task(task.local_id) if state.made]
+        if task.truncated:
+            whole = any(state.ref.name == WHOLE_RESULT for state in made)
+            more = f": all of it is in {WHOLE_RESULT}" if whole else ""
+            text += f"\n(The result was longer than this{more}.)"
         coming = task.asked and not self._node.files.complete(task.local_id)
         text += _files(made, peer=task.peer, proven=True)
         return Answer(text=text, task=task.local_id, open=coming, version=task.version)

@@ -16,6 +16,9 @@ MAX_FILE_BYTES = 2**50
 LONGEST_NAME = 1024
 """Characters."""
 
+WHOLE_RESULT = "result.txt"
+"""The name of the file that holds all of a result of which a report can carry the beginning only."""
+
 _LONGEST_PART = 200
 """Bytes of one part of a name; file systems take 255, and a number may be added."""
 

@@ -12,7 +12,6 @@ from lanmesh.model.task import Failure, Outcome, Task, TaskState, failed
 from lanmesh.openclaw.gateway import Gateway, Json
 from lanmesh.openclaw.words import Words
 from lanmesh.protocol import sessions
-from lanmesh.protocol.json import cut
 from lanmesh.protocol.quoting import fenced
 
 log = logging.getLogger(__name__)
@@ -262,8 +261,7 @@ def _outcome(payload: Json) -> Outcome:
 
 
 def _completed(text: str) -> Outcome:
-    kept, truncated = cut(text)
-    return Outcome(state=TaskState.COMPLETED, result=kept, truncated=truncated)
+    return Outcome(state=TaskState.COMPLETED, result=text)
 
 
 def _text(content: Any) -> str:

@@ -9,7 +9,7 @@ from lanmesh.engine.ports import Clock
 from lanmesh.errors import GatewayRefused, MeshError
 from lanmesh.model.delivery import Delivery
 from lanmesh.model.envelope import Mail
-from lanmesh.model.ids import LocalId, WireId, short
+from lanmesh.model.ids import LocalId, Origin, WireId, short
 from lanmesh.model.task import Task
 from lanmesh.openclaw.gateway import Gateway, Json
 from lanmesh.protocol.quoting import fenced, one_line
@@ -20,6 +20,9 @@ log = logging.getLogger(__name__)
 
 _GRACE_S = 3.0
 """A tool call that waits for the outcome gets it first; only what nobody fetched by then is told."""
+
+_FILES_S = 600.0
+"""How long the files of a result are waited for, before it is told without them."""
 
 _LOOK_S = 5.0
 """How soon a new process of the gateway is told again."""
@@ -98,7 +101,7 @@ class Notices:
         if not new:
             return
         parts = [
-            fenced(_cut(mail.text), peer=mail.sender, proven=mail.proven, what="message")
+            fenced(_cut(mail.text), peer=mail.sender, proven=mail.proven, what=self._message(mail))
             for mail in new[-_LINES:]
         ]
         count = "a new message" if len(new) == 1 else f"{len(new)} new messages"
@@ -108,7 +111,7 @@ class Notices:
 
     async def _tell_outcomes(self) -> None:
         for task in self._node.tasks.unread_outcomes():
-            if _end(task) in self._outcomes:
+            if _end(task) in self._outcomes or self._lacks_files(task):
                 continue
             what = f"task {short(task.local_id)} that you gave to {task.peer} is {task.state}"
             said = task.result if task.error is None else task.error.detail
@@ -155,6 +158,15 @@ class Notices:
             text = f'LAN mesh: {what} (answer by lan_task, action "answer").\n{quote}'
             told = await self._wake(task.session or "", text)
             self._questions[task.local_id, task.attempt] = (task, told)
+
+    def _message(self, mail: Mail) -> str:
+        count = len(self._node.files.of_message(Origin(mail.origin), mail.id))
+        return f"message with {count} file{'s' if count > 1 else ''}" if count else "message"
+
+    def _lacks_files(self, task: Task) -> bool:
+        """Return whether files of an outcome are still to come: a tool call may wait for them, as we do."""
+        since_s = self._clock.now() - (task.finished_at or 0.0)
+        return since_s < _FILES_S and not self._node.files.complete(task.local_id)
 
     async def _wake(self, session: str, text: str) -> str:
         """Tell a session: the main one sees it in its next turn, another begins a turn for it.
