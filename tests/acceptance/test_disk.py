@@ -1,6 +1,7 @@
 """A disk that is full, a folder that may not be written, a database that is damaged, newer, or a copy."""
 
 import contextlib
+import http.client
 import os
 import shutil
 import sys
@@ -12,7 +13,7 @@ import psutil
 import pytest
 
 from tests.acceptance.mesh import Mesh
-from tests.acceptance.node_process import NodeProcess, envelope, until
+from tests.acceptance.node_process import NodeProcess, envelope, new_token, until
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits a process from outside")
 
@@ -143,6 +144,28 @@ def test_a_damaged_database_is_named_left_alone_and_used_once_it_is_restored(
     assert database.read_bytes() == damaged
     database.write_bytes(good)
     assert node.start().task(task)["result"] == "kept"
+
+
+def test_what_is_found_damaged_by_a_running_node_ends_it_with_a_status_of_its_own(mesh: Mesh) -> None:
+    node = mesh.lone({"peers": {"off": {"host": "127.0.0.1", "port": 1}}}, LAN_PEER_OFF_TOKEN=new_token())
+    node.start()
+    for number in range(40):
+        node.delegate("off", f"{number} {'long ' * 800}")
+    assert node.terminate() == 0
+    node.start()
+    database = node.state / "mesh.db"
+    with contextlib.closing(apsw.Connection(str(database), flags=apsw.SQLITE_OPEN_READONLY)) as look:
+        root = look.execute("SELECT rootpage FROM sqlite_master WHERE name = 'outbox'").get
+    with database.open("r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(b"\xde\xad" * 2048)
+
+    # A commit has it look again; whether this one goes through depends on what it had in memory.
+    with contextlib.suppress(OSError, http.client.HTTPException):
+        node.op("POST", "/op/tasks", {"peer": "off", "text": "one more"})
+
+    assert node.ended() == 65
+    assert "lanmesh: the node's database is damaged; restore it" in node.log.read_text()
 
 
 def test_a_damaged_database_that_was_moved_away_is_begun_anew(mesh: Mesh) -> None:
