@@ -17,11 +17,22 @@ from lanmesh.errors import (
     TooFast,
 )
 from lanmesh.model.delivery import DeliveryState
-from lanmesh.model.envelope import EnvelopeType
-from lanmesh.model.ids import PeerId
+from lanmesh.model.envelope import Envelope, EnvelopeType, Question
+from lanmesh.model.ids import PeerId, WireId
+from lanmesh.model.report import report_of
 from lanmesh.model.task import AcceptMode, TaskState, WaitingFor
 from lanmesh.store import outbox, peers
-from tests.fakes import SHARED_CALLER, Mesh, NodeUnderTest, a_message, a_result, a_task, proven, soon, until
+from tests.fakes import (
+    SHARED_CALLER,
+    Mesh,
+    NodeUnderTest,
+    a_message,
+    a_result,
+    a_task,
+    proven,
+    soon,
+    until,
+)
 
 A = PeerId("a")
 
@@ -171,6 +182,30 @@ async def test_small_messages_count_too(mesh: Mesh) -> None:
 
     with pytest.raises(QuotaReached):
         await b.hear(a_message("m-5", "x", sender="a"), proven("a"))
+
+
+async def test_what_a_doer_tells_has_room_beside_its_unread_messages_but_not_without_end(mesh: Mesh) -> None:
+    a = mesh.describe("a", peers=["b"], limits=Limits(stored_bytes=1000))
+    b = mesh.describe("b", peers=["a"])
+    b.executor.hold()
+    await a.start()
+    await b.start()
+    asked = await a.delegate("b")
+    await until(lambda: len(b.executor.runs) == 1)
+    report = replace(report_of(b.task(asked.wire_id)), state=TaskState.INPUT_REQUIRED, question="?")
+
+    async def ask(number: int) -> None:
+        said = Question(report=replace(report, attempt=number, version=100 + number))
+        await a.receive(
+            Envelope(id=WireId(f"q-{number}"), sender="b", recipient="a", timestamp_ms=0, payload=said),
+            proven("b"),
+        )
+
+    await a.hear(a_message("m-1", "x" * 1000, sender="b"), proven("b"))
+    for number in range(1, 5):
+        await ask(number)
+    with pytest.raises(QuotaReached):
+        await ask(5)
 
 
 async def test_what_is_removed_is_given_back(mesh: Mesh) -> None:

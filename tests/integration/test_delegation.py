@@ -246,3 +246,13 @@ async def test_a_name_that_means_two_tasks_is_refused(mesh: Mesh) -> None:
 
     with pytest.raises(InvalidRequest, match="more than one"):
         b.task("t-1")
+
+
+async def test_what_no_peer_would_take_for_a_task_is_refused_before_it_is_kept(mesh: Mesh) -> None:
+    a, _ = await mesh.pair()
+
+    with pytest.raises(InvalidRequest, match="timeout"):
+        await soon(a.node.tasks.delegate("b", "count", timeout_s=0.0001))
+
+    assert a.node.tasks.page(10) == []
+    assert a.running

@@ -1,11 +1,18 @@
 """Tasks that ask back: the question, its answer, and the attempt that goes on with it."""
 
+from dataclasses import replace
+
 import pytest
 
 from lanmesh.errors import IllegalTransition
 from lanmesh.model.delivery import DeliveryState
-from lanmesh.model.dialogue import Exchange
+from lanmesh.model.dialogue import MOST_QUESTIONS, Exchange
+from lanmesh.model.envelope import Envelope, Question
+from lanmesh.model.history import REPORT
+from lanmesh.model.ids import WireId
+from lanmesh.model.report import report_of
 from lanmesh.model.task import Task, TaskMode, TaskState
+from lanmesh.store import history
 from tests.fakes import FakeExecutor, Fault, Mesh, NodeUnderTest, a_task, proven, settle, soon, until
 
 ASKS = TaskState.INPUT_REQUIRED
@@ -146,3 +153,34 @@ async def test_a_session_is_told_of_a_question_once(mesh: Mesh) -> None:
     assert untold.local_id == asked.local_id
     assert a.node.tasks.untold_questions() == []
     assert a.delivery(asked.local_id).state is DeliveryState.DELIVERED
+
+
+async def test_a_doer_that_asks_without_end_fills_nothing_at_its_asker(mesh: Mesh) -> None:
+    a, b = await mesh.pair(executor=FakeExecutor())
+    b.executor.hold()
+    asked = await a.delegate("b")
+    await until(lambda: len(b.executor.runs) == 1)
+    report = report_of(b.task(asked.wire_id))
+    for attempt in range(1, 131):
+        said = replace(report, state=ASKS, attempt=attempt, version=100 + attempt, question="why? " * 20_000)
+        envelope = Envelope(
+            id=WireId(f"q-{attempt}"),
+            sender="b",
+            recipient="a",
+            timestamp_ms=0,
+            payload=Question(report=said),
+        )
+        await a.receive(envelope, proven("b"))
+
+    details = [event.detail for event in a.node.tasks.find(asked.local_id).events if event.event == REPORT]
+    assert len(a.task(asked.local_id).dialogue) == MOST_QUESTIONS
+    assert sum(map(len, details)) <= history.MOST_WORDS_BYTES
+    assert all(len(each.question) <= 64_000 for each in a.task(asked.local_id).dialogue)
+
+
+async def test_a_task_asks_so_often_and_no_more(mesh: Mesh) -> None:
+    _, b, asked = await asking(mesh)
+    often = tuple(Exchange(attempt=n, question="?", answer="!") for n in range(1, MOST_QUESTIONS + 1))
+
+    with pytest.raises(IllegalTransition, match="asked 100 times already"):
+        replace(b.task(asked.wire_id), state=TaskState.WORKING, dialogue=often).asking("and now?")

@@ -16,6 +16,10 @@ _FREED_S = 600.0
 """What a caller is told to wait until something of it may have been removed here."""
 
 
+_FOR_TELLING = 2
+"""Times as much may be stored before what is told of tasks is put off: unread mail must not do that."""
+
+
 class Allowance:
     """Counts requests in memory, and asks the store for the rest; each origin has the same."""
 
@@ -47,18 +51,15 @@ class Allowance:
             TooBusy: As many tasks of it are open as may be.
         """
         check_pace(caller)
-        if envelope.type not in {EnvelopeType.MESSAGE, EnvelopeType.TASK}:
+        begins = envelope.type in {EnvelopeType.MESSAGE, EnvelopeType.TASK}
+        self._check_stored(tx, caller, self._limits.stored_bytes * (1 if begins else _FOR_TELLING))
+        if not begins:
             return
         peer = self._configured.get(PeerId(envelope.sender))
         if peer is not None and envelope.type not in peer.may:
             raise NotAllowed(f"{peer.id} may not send a {envelope.type} to this node; its owner decides that")
         if peer is not None and envelope.files and FILE not in peer.may:
             raise NotAllowed(f"{peer.id} may not send files to this node; its owner decides that")
-        if peers.stored_bytes(tx, caller.origin) >= self._limits.stored_bytes:
-            raise QuotaReached(
-                "as much of yours is stored here as may be: wait until some of it is removed",
-                retry_after_s=_FREED_S,
-            )
         if envelope.files:
             self.check_files(tx, caller, sum(file.size for file in envelope.files))
         if envelope.type is EnvelopeType.TASK:
@@ -68,6 +69,13 @@ class Allowance:
                     f"{open_now} tasks of yours are open here: no more are taken for now",
                     retry_after_s=RETRY_AFTER_S,
                 )
+
+    def _check_stored(self, tx: Transaction, caller: Caller, most: int) -> None:
+        if peers.stored_bytes(tx, caller.origin) >= most:
+            raise QuotaReached(
+                "as much of yours is stored here as may be: wait until some of it is removed",
+                retry_after_s=_FREED_S,
+            )
 
     def check_files(self, tx: Transaction, caller: Caller, more: int = 0) -> None:
         """Check that a caller may have some more bytes of files here.

@@ -3,7 +3,7 @@
 from lanmesh.errors import IllegalTransition
 from lanmesh.model.delivery import TRANSITIONS, DeliveryEvent
 from lanmesh.model.envelope import Answer, Cancel, EnvelopeType, Payload
-from lanmesh.model.history import PROGRESS
+from lanmesh.model.history import PROGRESS, REPORT
 from lanmesh.model.ids import Origin, short
 from lanmesh.model.record import answered, presumed, recalled, reopened, reported, unrecalled
 from lanmesh.model.report import TaskReport
@@ -13,6 +13,10 @@ from lanmesh.store.database import Transaction
 
 TO_THE_DOER = frozenset({EnvelopeType.TASK, EnvelopeType.ANSWER, EnvelopeType.CANCEL})
 """What goes to the doer of a task, whose answer tells how the task stands there."""
+
+
+_LONGEST_SENTENCE = 4000
+"""Characters of what a task's history tells of one report; the task itself has all of it."""
 
 
 def record(tx: Transaction, task: Task, report: TaskReport, now: float, *, has_it: bool = True) -> Task:
@@ -44,7 +48,7 @@ def record(tx: Transaction, task: Task, report: TaskReport, now: float, *, has_i
         )  # fmt: skip
     words = None if after.progress == task.progress else after.progress
     if words is None or not _same_but_words(task, after):
-        tasks.save(tx, after, "report", now, _sentence(task.peer, after))
+        tasks.save(tx, after, REPORT, now, _sentence(task.peer, after)[:_LONGEST_SENTENCE])
         after = after if words is None else after.told(words)
     if words is not None:
         tasks.save(tx, after, PROGRESS, now, words)

@@ -6,6 +6,10 @@ QUESTION_S = 72 * 3600.0
 """How long a task waits for an answer."""
 
 
+MOST_QUESTIONS = 100
+"""That one task may ask."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exchange:
     """One question, asked by one attempt at a task, and its answer."""
@@ -20,8 +24,8 @@ Dialogue = tuple[Exchange, ...]
 
 
 def asked(dialogue: Dialogue, attempt: int, question: str) -> Dialogue:
-    """Return the dialogue with a question; an attempt asks once."""
-    if dialogue and dialogue[-1].attempt == attempt:
+    """Return the dialogue with a question; an attempt asks once, and nobody more than `MOST_QUESTIONS`."""
+    if dialogue and (dialogue[-1].attempt == attempt or len(dialogue) >= MOST_QUESTIONS):
         return dialogue
     return (*dialogue, Exchange(attempt=attempt, question=question))
 

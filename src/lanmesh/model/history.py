@@ -5,6 +5,9 @@ from dataclasses import dataclass
 PROGRESS = "progress"
 """The event of words that a run has said; it leaves the state as it is."""
 
+REPORT = "report"
+"""The event, at the asker, of what the doer tells of the task."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:

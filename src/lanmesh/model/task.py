@@ -316,6 +316,10 @@ class Task:
         """Return the task as it waits for an answer; its claim is given up, and that time does not count."""
         if self.canceling is not None:
             raise IllegalTransition(f"cannot ask about task {short(self.local_id)}: it is being canceled")
+        if len(self.dialogue) >= dialogue.MOST_QUESTIONS:
+            raise IllegalTransition(
+                f"task {short(self.local_id)} has asked {len(self.dialogue)} times already"
+            )
         said = dialogue.asked(self.dialogue, self.attempt, question)
         return replace(self.after(TaskEvent.ASK), boot=None, host_boot=None, dialogue=said)
 

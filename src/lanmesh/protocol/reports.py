@@ -13,6 +13,9 @@ from lanmesh.protocol.files import FileBodies, files_named, naming
 from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.wire import Label, Sparse, milliseconds, named
 
+_LONGEST_WORDS = 64_000
+"""Characters that are read of a question, of an error, and of why something goes on."""
+
 _LONGEST_PROGRESS = 4000
 """Characters that are read of a run's latest words: what a node of ours says at most."""
 
@@ -100,10 +103,10 @@ def report_in(wire: ReportBody) -> TaskReport:
         draft=None if wire.draft is None else passage(wire.draft),
         result=wire.result,
         truncated=wire.truncated,
-        error=None if error is None else TaskError(code=error.code, detail=error.detail),
+        error=None if error is None else TaskError(code=error.code, detail=error.detail[:_LONGEST_WORDS]),
         canceling=wire.canceling,
-        not_stopped=wire.not_stopped,
-        question=wire.question,
+        not_stopped=None if wire.not_stopped is None else wire.not_stopped[:_LONGEST_WORDS],
+        question=None if wire.question is None else wire.question[:_LONGEST_WORDS],
         started_at=None if wire.started_at is None else wire.started_at / 1000,
         finished_at=None if wire.finished_at is None else wire.finished_at / 1000,
         files=files_named(wire.files),

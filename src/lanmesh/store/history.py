@@ -1,13 +1,13 @@
 """histories on disk: everything that happened to each task, of a run's words the latest"""
 
-from lanmesh.model.history import PROGRESS, Event
+from lanmesh.model.history import PROGRESS, REPORT, Event
 from lanmesh.model.ids import LocalId
 from lanmesh.model.task import Task, TaskEvent, TaskState, WaitingFor
 from lanmesh.store.database import Topic, Transaction
 
 MOST_WORDS = 50
 MOST_WORDS_BYTES = 64_000
-"""Kept of a task's events of progress: the latest."""
+"""Kept of a task's events of progress, and of its doer's reports at its asker: the latest of each."""
 
 
 def note(tx: Transaction, task: Task, event: str, at: float, detail: str) -> None:
@@ -16,8 +16,8 @@ def note(tx: Transaction, task: Task, event: str, at: float, detail: str) -> Non
         "INSERT INTO task_events (local_id, version, at, event, state, detail) VALUES (?, ?, ?, ?, ?, ?)",
         task.local_id, task.version, at, event, task.state, detail,
     )  # fmt: skip
-    if event == PROGRESS:
-        _forget_old_words(tx, task.local_id)
+    if event in {PROGRESS, REPORT}:
+        _forget_old_words(tx, task.local_id, event)
     tx.announce(Topic.TASK, task.local_id)
     if event in {TaskEvent.STOP, TaskEvent.CANCEL, TaskEvent.ANSWER}:
         tx.announce(Topic.STOP, task.local_id)
@@ -44,11 +44,11 @@ def events(tx: Transaction, local_id: LocalId, *, after: int = 0, most: int = -1
     ]
 
 
-def _forget_old_words(tx: Transaction, local_id: LocalId) -> None:
+def _forget_old_words(tx: Transaction, local_id: LocalId, event: str) -> None:
     tx.run(
         "DELETE FROM task_events WHERE seq IN (SELECT seq FROM (SELECT seq, "
         "row_number() OVER latest AS number, sum(length(CAST(detail AS BLOB))) OVER latest AS bytes "
-        "FROM task_events WHERE local_id = ? AND event = 'progress' WINDOW latest AS (ORDER BY seq DESC)) "
+        "FROM task_events WHERE local_id = ? AND event = ? WINDOW latest AS (ORDER BY seq DESC)) "
         "WHERE number > ? OR bytes > ?)",
-        local_id, MOST_WORDS, MOST_WORDS_BYTES,
+        local_id, event, MOST_WORDS, MOST_WORDS_BYTES,
     )  # fmt: skip
