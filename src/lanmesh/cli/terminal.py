@@ -183,22 +183,20 @@ def text_of(argument: str) -> str:
 
 def ago(milliseconds: int | None) -> str:
     """Return how long ago something was, in words."""
-    if milliseconds is None:
-        return "never"
-    seconds = max(0, round(time.time() - milliseconds / 1000))
-    for unit, size in (("d", _DAY), ("h", _HOUR), ("min", _MINUTE)):
-        if seconds >= size:
-            return f"{seconds // size} {unit} ago"
-    return f"{seconds} s ago"
+    return "never" if milliseconds is None else f"{_span(time.time() - milliseconds / 1000)} ago"
 
 
 def ahead(milliseconds: int | None) -> str:
     """Return how far off something is, in words."""
-    seconds = max(0, round((milliseconds or 0) / 1000 - time.time()))
+    return f"in {_span((milliseconds or 0) / 1000 - time.time())}"
+
+
+def _span(seconds: float) -> str:
+    whole = max(0, round(seconds))
     for unit, size in (("d", _DAY), ("h", _HOUR), ("min", _MINUTE)):
-        if seconds >= size:
-            return f"in {seconds // size} {unit}"
-    return f"in {seconds} s"
+        if whole >= size:
+            return f"{whole // size} {unit}"
+    return f"{whole} s"
 
 
 def first_line(text: str, width: int = 60) -> str:
