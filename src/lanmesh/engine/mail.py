@@ -13,7 +13,7 @@ from lanmesh.model.delivery import TRANSITIONS, Delivery, DeliveryState
 from lanmesh.model.envelope import Envelope, Mail, Message, carried
 from lanmesh.model.file import FileRef
 from lanmesh.model.ids import SELF, Origin, WireId
-from lanmesh.store import files as named
+from lanmesh.store import files as file_store
 from lanmesh.store import inbox, outbox, tasks
 from lanmesh.store.database import Change, Database, Topic, Transaction
 
@@ -53,7 +53,7 @@ class Mailroom:
 
         def change(tx: Transaction) -> None:
             outbox.queue(tx, delivery)
-            named.announce(
+            file_store.announce(
                 tx, files, origin=SELF, peer=target, envelope=delivery.envelope.id, now=delivery.created_at,
                 reader=Origin(target),
             )  # fmt: skip
@@ -77,7 +77,7 @@ class Mailroom:
             if admission.already_seen(tx, caller, envelope, digest) is None:
                 self._peers.allowance.check(tx, caller, envelope)
                 inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now)
-                named.announce(
+                file_store.announce(
                     tx, envelope.files, origin=caller.origin, peer=envelope.sender, envelope=envelope.id,
                     now=now,
                 )  # fmt: skip

@@ -34,7 +34,7 @@ from lanmesh.model.task import (
     rejected,
 )
 from lanmesh.protocol.json import cut
-from lanmesh.store import files as named
+from lanmesh.store import files as file_store
 from lanmesh.store import history, outbox, questions, tasks
 from lanmesh.store.database import Database, Topic, Transaction
 
@@ -116,7 +116,7 @@ class Tasks:
 
         def change(tx: Transaction) -> Task:
             known = None if session is None else tasks.like(tx, session, target, description)
-            if known is not None and named.given(tx, known.local_id) == tuple(files):
+            if known is not None and file_store.given(tx, known.local_id) == tuple(files):
                 return known
             before = None if parent is None else tasks.get(tx, ids.LocalId(parent))
             if before is not None and before.asked:
@@ -141,7 +141,7 @@ class Tasks:
             )
             tasks.insert(tx, task)
             outbox.queue(tx, self._envelopes.request(task, files))
-            named.announce(
+            file_store.announce(
                 tx, files, origin=SELF, peer=target, envelope=wire_id, now=now, task=task.local_id,
                 reader=Origin(target),
             )  # fmt: skip
@@ -235,7 +235,7 @@ class Tasks:
 
         def change(tx: Transaction) -> Task:
             task = tasks.named(tx, name).approved()
-            if named.missing(tx, task.local_id):
+            if file_store.missing(tx, task.local_id):
                 task = short_of_files(task)
             tasks.save(tx, task, TaskEvent.APPROVE, self._clock.now())
             tx.announce(Topic.FILES)
