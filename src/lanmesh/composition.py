@@ -5,14 +5,13 @@ import json
 import logging
 import os
 import secrets
-import socket
 from collections.abc import Callable, Coroutine, Iterable
 from concurrent.futures import Executor as Pool
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
-from lanmesh import __version__, config
+from lanmesh import __version__
 from lanmesh.beside import Beside
 from lanmesh.config import Config
 from lanmesh.engine.approvals import Approvals
@@ -48,6 +47,7 @@ from lanmesh.faces.operator import Operator
 from lanmesh.faces.pairing import Pairing
 from lanmesh.faces.rest import Rest
 from lanmesh.faces.tools import Tools
+from lanmesh.listening import Listening
 from lanmesh.locations import StateFolder, dotenv, write_private
 from lanmesh.machine import LocalMachine, SystemClock, SystemRandom
 from lanmesh.model.ids import NodeId
@@ -55,12 +55,10 @@ from lanmesh.model.peer import PairingState
 from lanmesh.net.calls import Calls
 from lanmesh.net.dialling import Ways
 from lanmesh.net.files import HttpFiles
-from lanmesh.net.head import names_of
 from lanmesh.net.identity import NodeIdentity
 from lanmesh.net.inward import App
 from lanmesh.net.link import HttpLink
 from lanmesh.net.live import Links
-from lanmesh.net.server import Listener, bind
 from lanmesh.net.strangers import TlsStrangers
 from lanmesh.place import Place
 from lanmesh.shelf import Shelf
@@ -93,14 +91,15 @@ class Composition:
         self._tokens = EnvironmentTokens(dotenv(os.environ), os.environ, settings.peer_tokens)
         self._status = Status(folder, settings, self._tokens, place)
         self._token = ""
-        self._sockets: dict[str, socket.socket] = {}
-        self._listeners: dict[str, Listener] = {}
+        self._links: Links | None = None
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Be the node until `stop` is set."""
         self._token = operator_token(self._folder.operator_token)
         self._identity = NodeIdentity.kept_in(self._folder.identity)
-        self._sockets = self._bound()  # before any task is begun, which a port in use would interrupt
+        self._listening = Listening(
+            self._config
+        )  # before any task is begun, which a port in use would interrupt
         async with AsyncExitStack() as parts:
             writer = parts.enter_context(ThreadPoolExecutor(1, "writer"))
             spare = parts.enter_context(ThreadPoolExecutor(1, "checkpoints"))
@@ -138,15 +137,20 @@ class Composition:
     def _committed(self, changes: Iterable[Change]) -> None:
         """Let the ports and all who wait know what is different, before the caller goes on."""
         self._roster.note(changes)
-        mesh = self._listeners.get("mesh")
         for topic, key in changes:
-            if mesh is not None and topic is Topic.DISTRUST:
-                mesh.drop(NodeId(key))
-                self._links.drop(NodeId(key))
-            if mesh is not None and topic is Topic.PAIRING:
-                for pairing in self._roster.pairings(PairingState.PENDING, PairingState.PAIRED):
-                    mesh.trust(pairing.certificate)
+            if topic is Topic.DISTRUST:
+                self._listening.drop(NodeId(key))
+                if self._links is not None:
+                    self._links.drop(NodeId(key))
+            if topic is Topic.PAIRING:
+                for certificate in self._trusted():
+                    self._listening.trust(certificate)
         self._events.publish(changes)
+
+    def _trusted(self) -> list[bytes]:
+        """Return the certificates that peers may show."""
+        known = self._roster.pairings(PairingState.PENDING, PairingState.PAIRED)
+        return [pairing.certificate for pairing in known]
 
     async def _live(self, database: Database, stop: asyncio.Event, group: asyncio.TaskGroup) -> None:
         settings, clock, chance = self._config, self._clock, self._chance
@@ -255,7 +259,7 @@ class Composition:
                 strangers=TlsStrangers(self._calls, self._identity),
                 sightings=sightings,
                 certificate=self._identity.certificate,
-                port=0 if settings.node.dial_only else self._sockets["mesh"].getsockname()[1],
+                port=0 if settings.node.dial_only else self._listening.addresses["mesh"][1],
             ),
             roster=roster,
             clock=clock,
@@ -298,7 +302,9 @@ class Composition:
         ]
         blobs = Blobs(node).routes()
         rest = Rest(node, blobs).routes()
-        serving = self._listen(node, rest, links.beside(application(rest)), group)
+        mesh, tls = links.beside(application(rest)), self._identity.serving(self._trusted())
+        listening = self._listening.serve(mesh, self._operator(node, rest), tls)
+        serving = [group.create_task(work) for work in listening]
         # The bytes of files have connections of their own: a link carries what fits into a frame.
         answering = application([route for route in rest if route not in blobs])
         found = (node.pairing.run(), links.run(answering), *self._seeking(node))
@@ -310,8 +316,7 @@ class Composition:
             log.info("stopping")
             self._folder.node.unlink(missing_ok=True)
             node.tasks.stop()
-            for listener in self._listeners.values():
-                listener.stop()
+            self._listening.stop()
             for work in working:
                 work.cancel()
             await asyncio.gather(*serving, *working, return_exceptions=True)
@@ -323,7 +328,7 @@ class Composition:
         from lanmesh.net.discovery import Discovery, interfaces_of  # noqa: PLC0415  # 3 MB, and not needed to listen
 
         keys = self._config.node
-        host, port = (keys.listen, None) if keys.dial_only else self._sockets["mesh"].getsockname()[:2]
+        host, port = (keys.listen, None) if keys.dial_only else self._listening.addresses["mesh"]
         discovery = Discovery(
             node_id=self._identity.node_id,
             boot=self._boot,
@@ -335,48 +340,23 @@ class Composition:
         )
         return [discovery.run(), node.pairing.announce(discovery.show_code)]
 
-    def _bound(self) -> dict[str, socket.socket]:
-        keys = self._config.node
-        return {
-            "mesh": bind(config.LOOPBACK, 0)
-            if keys.dial_only
-            else bind(keys.listen, keys.port, or_any=self._may_move("node.port")),
-            "operator": bind(config.LOOPBACK, keys.operator_port, or_any=self._may_move("node.operatorPort")),
-        }
-
-    def _listen(
-        self, node: Node, rest: list[Route], mesh: App, group: asyncio.TaskGroup
-    ) -> list[asyncio.Task[None]]:
+    def _operator(self, node: Node, rest: list[Route]) -> App:
+        """Return what answers on the operator port: the owner's faces, and to the plugin that of peers."""
+        addresses = self._listening.addresses
         local = [
             *Operator(
-                node, lambda: self._status.view(node, self._addresses()), self._status.settings, self._take
+                node, lambda: self._status.view(node, addresses), self._status.settings, self._take
             ).routes(),
-            *Pairing(node, lambda: self._listeners["mesh"].address).routes(),
+            *Pairing(node, addresses["mesh"]).routes(),
             *Tools(node).routes(),
             *Commands(node).routes(),
         ]
         title = "OpenClaw LAN Mesh: the operator port"
         local += Description("/op/openapi.json", title, __version__, local).routes()
-        apps: dict[str, App] = {
-            "mesh": mesh,
-            "operator": application([*guarded(local, self._token), *guarded(rest, self._token, FORWARDING)]),
-        }
-        keys = self._config.node
-        names = names_of(socket.gethostname(), self._config.identity.id, keys.listen, *keys.hosts)
-        known = self._roster.pairings(PairingState.PENDING, PairingState.PAIRED)
-        tls = {"mesh": self._identity.serving([pairing.certificate for pairing in known])}
-        self._listeners = {
-            name: Listener(app, self._sockets[name], names=names, tls=tls.get(name), links=name == "mesh")
-            for name, app in apps.items()
-        }
-        return [group.create_task(listener.serve()) for listener in self._listeners.values()]
-
-    def _may_move(self, key: str) -> bool:
-        # Two gateways on one machine: nobody chose these ports, and node.json tells which they are.
-        return self._config.gateway is not None and self._config.is_default(key)
+        return application([*guarded(local, self._token), *guarded(rest, self._token, FORWARDING)])
 
     def _announce(self, node: Node) -> None:
-        addresses = self._addresses()
+        addresses = self._listening.addresses
         listening = {name: {"host": host, "port": port} for name, (host, port) in addresses.items()}
         about = {"pid": os.getpid(), "boot": self._boot, "version": __version__, **listening}
         try:
@@ -389,9 +369,6 @@ class Composition:
             log.info("listening", extra={"port": port, "host": host, "face": name})
         for sentence in self._status.warnings(node):
             log.warning(sentence)
-
-    def _addresses(self) -> dict[str, tuple[str, int]]:
-        return {name: listener.address for name, listener in self._listeners.items()}
 
 
 async def _in_pool(pool: Pool, work: Callable[[], T]) -> T:

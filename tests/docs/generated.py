@@ -160,7 +160,7 @@ def operator_routes() -> list[Route]:
     """Return the routes of the operator port."""
     node = cast(Node, None)
     operator = Operator(node, lambda: cast(StatusView, None), list, lambda _body: None)
-    pairing_face = Pairing(node, lambda: ("", 0))
+    pairing_face = Pairing(node, ("", 0))
     routes = [*operator.routes(), *pairing_face.routes(), *Tools(node).routes(), *Commands(node).routes()]
     return [*routes, *Description("/op/openapi.json", "", "", routes).routes()]
 

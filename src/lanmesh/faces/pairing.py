@@ -1,7 +1,5 @@
 """pairing for the owner, /op/pairing and /op/peers/*: codes shown and typed, and partings"""
 
-from collections.abc import Callable
-
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -23,7 +21,7 @@ from lanmesh.protocol.peer_views import (
 class Pairing:
     """Whom the owner of this node trusts, and no longer trusts. Never a tool of an agent."""
 
-    def __init__(self, node: Node, address: Callable[[], tuple[str, int]]) -> None:
+    def __init__(self, node: Node, address: tuple[str, int]) -> None:
         """Speak for a node that peers reach at an address."""
         self._node = node
         self._address = address
@@ -79,4 +77,4 @@ class Pairing:
         return Response(status_code=204)
 
     def _shown(self, invitation: Invitation) -> Response:
-        return given(invitation_view(invitation, *self._address()))
+        return given(invitation_view(invitation, *self._address))
