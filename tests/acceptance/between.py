@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import ssl
 import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -22,7 +23,10 @@ class Between:
         self.seen = bytearray()
         """All that was said in either direction while TLS ended here."""
         self.change: Callable[[bytes], bytes] = bytes
-        """What becomes of what the caller says."""
+        """What becomes of what the caller says; an `OSError` cuts the connection off."""
+        self.change_answer: Callable[[bytes], bytes] = bytes
+        """What becomes of what it is answered."""
+        self._callers: tuple[NodeIdentity, ...] = ()
         self._port = port
         self._target = target
         self._loop = asyncio.new_event_loop()
@@ -38,6 +42,12 @@ class Between:
         """Pass for the target from now on; what was connected is cut off."""
         self._do(self._listen(ends_tls=True))
 
+    def end_tls_as(self, target: Path, caller: Path) -> None:
+        """The same with the keys of both, which were stolen from their state folders: nobody can tell."""
+        self.identity = NodeIdentity.kept_in(target / "identity.pem")
+        self._callers = (NodeIdentity.kept_in(caller / "identity.pem"),)
+        self.end_tls()
+
     def _do(self, work: Coroutine[object, object, None]) -> None:
         asyncio.run_coroutine_threadsafe(work, self._loop).result(BOUND_S)
 
@@ -45,17 +55,30 @@ class Between:
         await self._close()
 
         async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            tls = anybody() if ends_tls else None
-            there, onward = await asyncio.open_connection("127.0.0.1", self._target, ssl=tls)
+            try:
+                there, onward = await asyncio.open_connection(
+                    "127.0.0.1", self._target, ssl=self._onward(writer) if ends_tls else None
+                )
+            except OSError:
+                writer.close()
+                return
             self._writers |= {writer, onward}
-            change = self.change if ends_tls else bytes
+            change, change_answer = (self.change, self.change_answer) if ends_tls else (bytes, bytes)
             with contextlib.suppress(OSError):
                 async with asyncio.TaskGroup() as group:
                     group.create_task(self._pump(reader, onward, change, keep=ends_tls))
-                    group.create_task(self._pump(there, writer, bytes, keep=ends_tls))
+                    group.create_task(self._pump(there, writer, change_answer, keep=ends_tls))
 
-        context = self.identity.serving(()) if ends_tls else None
+        trusted = [caller.certificate for caller in self._callers]
+        context = self.identity.serving(trusted) if ends_tls else None
         self._server = await asyncio.start_server(talk, "127.0.0.1", self._port, ssl=context)
+
+    def _onward(self, writer: asyncio.StreamWriter) -> ssl.SSLContext:
+        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        for caller in self._callers:
+            if caller.certificate == shown:
+                return caller.dialling(self.identity.certificate, shown=True)
+        return anybody()
 
     async def _pump(
         self,
