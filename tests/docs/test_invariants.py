@@ -1,7 +1,7 @@
 """Invariants of ARCHITECTURE.md that a look at the source can hold."""
 
 import ast
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 from tests.docs.generated import PACKAGE
@@ -14,9 +14,12 @@ KNOW_JSON = {
 """Beside protocol/: settings, node.json, the operator port and its client, the gateway and its settings."""
 
 
-def sources() -> Iterator[tuple[str, ast.Module]]:
-    for path in sorted(PACKAGE.rglob("*.py")):
-        yield path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text("utf-8"))
+@cache
+def sources() -> list[tuple[str, ast.Module]]:
+    return [
+        (path.relative_to(PACKAGE).as_posix(), ast.parse(path.read_text("utf-8")))
+        for path in sorted(PACKAGE.rglob("*.py"))
+    ]
 
 
 def imported(tree: ast.Module) -> set[str]:

@@ -511,7 +511,7 @@ def test_an_abort_ends_all_that_bears_the_task_s_id_and_says_so(bench: Bench) ->
     environ = {**os.environ, "LANMESH_TASK_ID": bench.id}
     with subprocess.Popen(["sh", "-c", "trap '' TERM; sleep 60"], env=environ) as left:
         try:
-            assert bench.within(bench.executor("cat").abort(bench.task())) is None
+            assert bench.within(bench.executor("cat", grace_s=0.2).abort(bench.task())) is None
 
             assert bench.bearers() == []
             assert left.wait(BOUND_S) != 0

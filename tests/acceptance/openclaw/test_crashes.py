@@ -1,6 +1,7 @@
 """what ends in mid-turn: the node, the gateway, the plugin"""
 
 import functools
+import itertools
 import json
 import os
 import signal
@@ -15,6 +16,8 @@ from tests.acceptance.openclaw.model import ScriptedModel, begun, last_result, s
 from tests.acceptance.openclaw.tasks import asked_back, outcome, said, send, tasks_about
 from tests.acceptance.openclaw.user import User, content_text
 from tests.acceptance.openclaw.waiting import eventually
+
+_edits = itertools.count(1)
 
 
 async def test_a_turn_outlives_the_node_that_began_it(
@@ -296,10 +299,10 @@ async def edited(gateway: GatewayProcess, role: str) -> str:
 
     A gateway refuses while the end of an earlier turn is still in the making.
     """
-    number = 1
-    while not await reloaded(gateway, role=f"{role} {number}"):
-        number += 1
-    return f"{role} {number}"
+    # A text that was never there: what is written again changes nothing, and no gateway takes it.
+    while not await reloaded(gateway, role=(new := f"{role} {next(_edits)}")):
+        pass
+    return new
 
 
 async def all_gone(gateway: GatewayProcess, node: dict[str, Any]) -> None:

@@ -51,21 +51,23 @@ async def test_the_skill_is_listed(model: ScriptedModel, either: GatewayProcess,
 
 
 async def test_the_calls_of_the_first_readme_work_on_the_port_of_the_gateway(
-    model: ScriptedModel, beta: GatewayProcess
+    model: ScriptedModel, beta: GatewayProcess, word: str
 ) -> None:
+    name = f"task-{word}"  # else a second run would be a repeat of the first
+    task = TASK.replace("task-001", name)
     doing = model.script("帮我查一下今天的天气", say("晴"))
 
     health = json.loads(await shell(beta, HEALTH))
     profile = json.loads(await shell(beta, PROFILE))
-    taken = json.loads(await shell(beta, TASK))
-    again = json.loads(await shell(beta, TASK))
-    done = await outcome(beta, "task-001")
+    taken = json.loads(await shell(beta, task))
+    again = json.loads(await shell(beta, task))
+    done = await outcome(beta, name)
 
     assert health["status"] == "ok"
     assert set(health) == {"status", "version", "protocolVersion", "nodeId", "uptime"}
     assert profile["name"] == "beta of the pair"
     assert profile["capabilities"] == ["coding"]
-    assert (taken["taskId"], taken["state"]) == ("task-001", "submitted")
+    assert (taken["taskId"], taken["state"]) == (name, "submitted")
     assert again == taken
     assert (done["state"], done["result"]) == ("completed", "晴")
     assert begun(doing()) == 1
