@@ -4,9 +4,10 @@ import contextlib
 import os
 import subprocess
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fcntl import ioctl
+from pathlib import Path
 from struct import pack
 from termios import TIOCSWINSZ
 
@@ -31,9 +32,9 @@ class Terminal:
         """All that it was told."""
         return bytes(self._told)
 
-    def shows(self, text: str) -> None:
+    def shows(self, text: str, within_s: float = PATIENCE_S) -> None:
         """Return once it has been told this."""
-        until(lambda: text.encode() in self._told, lambda: self.told, PATIENCE_S)
+        until(lambda: text.encode() in self._told, lambda: self.told, within_s)
 
     def close(self) -> None:
         """Let go of it."""
@@ -52,9 +53,18 @@ def lanmesh_on_a_terminal(
     node: NodeProcess, arguments: Sequence[str]
 ) -> Iterator[tuple["subprocess.Popen[bytes]", Terminal]]:
     """Run the command line of a node with its standard error on a terminal; it has ended by the end."""
+    with on_a_terminal([LANMESH, *arguments], node.environ(TERM="xterm"), node.home) as both:
+        yield both
+
+
+@contextmanager
+def on_a_terminal(
+    command: Sequence[str], environ: Mapping[str, str], folder: Path
+) -> Iterator[tuple["subprocess.Popen[bytes]", Terminal]]:
+    """Run a program with its standard error on a terminal; it has ended by the end."""
     terminal = Terminal()
     running = subprocess.Popen(
-        [LANMESH, *arguments], env=node.environ(TERM="xterm"), cwd=node.home,
+        command, env=environ, cwd=folder,
         stdout=subprocess.PIPE, stderr=terminal.theirs,
     )  # fmt: skip
     try:

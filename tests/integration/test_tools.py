@@ -161,6 +161,24 @@ async def test_a_wait_tells_the_latest_words_as_quoted_data(mesh: Mesh) -> None:
         ]
 
 
+async def test_a_wait_tells_what_is_being_written_line_or_not(mesh: Mesh) -> None:
+    a, b = await mesh.pair()
+    b.executor.hold()
+    async with an_agent(a) as agent:
+        name = await working(a, agent)
+        await until(lambda: bool(b.executor.say))
+        seen = await agent.call("lan_task", task=name)
+        waiting = agent.begin("lan_task", task=name, action="wait", version=seen["version"])
+        await held(mesh)
+        for say in b.executor.say.values():
+            say.write("Once upon")
+        await mesh.clock.advance(0.25)
+        said = await soon(waiting)
+
+        assert (said["open"], said["version"]) == (True, seen["version"])
+        assert said["text"].splitlines()[2] == "| Once upon"
+
+
 async def test_what_happened_since_the_last_answer_ends_a_wait_at_once(mesh: Mesh) -> None:
     a, b = await mesh.pair()
     b.executor.hold()

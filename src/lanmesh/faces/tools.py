@@ -20,7 +20,7 @@ from lanmesh.model import ids
 from lanmesh.model.envelope import Mail
 from lanmesh.model.file import WHOLE_RESULT, FileRef, FileState
 from lanmesh.model.ids import LocalId, Origin, short
-from lanmesh.model.task import DEFAULT_TIMEOUT_S, Task, WaitingFor
+from lanmesh.model.task import DEFAULT_TIMEOUT_S, Task, TaskState, WaitingFor
 from lanmesh.protocol import sessions
 from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.openapi import Shape
@@ -203,7 +203,8 @@ class Tools:
             wait_s = min(args.wait_seconds, _HOLD_S)
             if task.final:
                 await self._node.tasks.brought(task.local_id, wait_s=wait_s)
-            task = await self._node.tasks.watch(task.local_id, wait_s=wait_s, version=seen)
+            mark = self._node.tasks.drafts.mark(task.local_id)
+            task = await self._node.tasks.watch(task.local_id, wait_s=wait_s, version=seen, draft=mark)
         return self._told(task)
 
     async def reply(self, args: _Reply, calling: _Calling) -> Answer:
@@ -262,7 +263,8 @@ class Tools:
             text = f"Task {short(task.local_id)} at {task.peer} asks back. {how}\n{asks}"
             return Answer(text=text, task=task.local_id, version=task.version)
         if not task.final:
-            return Answer(text=_progress(task), task=task.local_id, open=True, version=task.version)
+            written = self._node.tasks.drafts.latest(task.local_id, _MOST_WORDS)
+            return Answer(text=_progress(task, written), task=task.local_id, open=True, version=task.version)
         if task.error is not None:
             text = (
                 f"Task {short(task.local_id)} at {task.peer} is {task.state}: {one_line(task.error.detail)}"
@@ -311,7 +313,7 @@ def _check_own(task: Task, run: LocalId | None) -> None:
         raise NotAllowed(f"this session has not asked for task {short(task.local_id)}")
 
 
-def _progress(task: Task) -> str:
+def _progress(task: Task, written: str) -> str:
     what = f"Task {short(task.local_id)} for {task.peer} is {task.state}"
     if task.canceling is not None:
         return f"{what} and is being canceled: {task.peer} has not said yet that it has ended."
@@ -322,9 +324,10 @@ def _progress(task: Task) -> str:
     if task.waiting_for is not None:
         return f"{what}: it waits for {task.waiting_for} by its owner there."
     goes_on = f"{what}. It goes on without you; lan_task tells how it fares."
-    if task.progress is None:
+    latest = written if task.state is TaskState.WORKING and written.strip() else task.progress
+    if latest is None:
         return goes_on
-    words = fenced(task.progress[-_MOST_WORDS:].strip(), peer=task.peer, proven=True, what="progress")
+    words = fenced(latest[-_MOST_WORDS:].strip(), peer=task.peer, proven=True, what="progress")
     return f"{goes_on} Its latest words:\n{words}"
 
 

@@ -152,7 +152,7 @@ class GatewayProcess:
                 "gateway",
                 "run",
                 cwd=self.home,
-                env=self._environ(),
+                env=self.environ(),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -198,7 +198,7 @@ class GatewayProcess:
             self.launcher,
             *arguments,
             cwd=folder or self.home,
-            env=self._environ(),
+            env=self.environ(),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -235,7 +235,8 @@ class GatewayProcess:
                 f"gateway {self.name} had not ended after {within_s:g} s\n{tail(self.log)}"
             ) from None
 
-    def _environ(self) -> dict[str, str]:
+    def environ(self, **more: str) -> dict[str, str]:
+        """Return the environment of this gateway, and of its owner."""
         return {
             "HOME": str(self.home),
             "PATH": _PATH,
@@ -247,6 +248,7 @@ class GatewayProcess:
             "OPENCLAW_NO_RESPAWN": "1",
             "OPENCLAW_EXEC_SHELL_SNAPSHOT": "0",
             "NO_COLOR": "1",
+            **more,
         }
 
     def _config(self) -> dict[str, Any]:

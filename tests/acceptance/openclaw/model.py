@@ -119,6 +119,8 @@ class Answer:
     """Holds all of it back."""
     pause: Gate | None = None
     """Holds back what comes after the text."""
+    words: tuple[Gate, ...] = ()
+    """Hold back the words of the text, the first gate the second word, and so on."""
 
 
 def say(text: str | Callable[[Request], str], *, gate: Gate | None = None) -> Answer:
@@ -236,7 +238,7 @@ class ScriptedModel:
             text = answer.text if isinstance(answer.text, str) else answer.text(request)
             calls = answer.calls(request) if callable(answer.calls) else answer.calls
             message = self._message(request, text, calls)
-            return await _respond(http, body, message, next(self._numbers), answer.pause)
+            return await _respond(http, body, message, next(self._numbers), answer)
         except (asyncio.CancelledError, ConnectionError):
             self.aborted.append(request)
             raise
@@ -273,7 +275,7 @@ def _directly_or_by_search(request: Request, call: ToolCall) -> dict[str, str]:
 
 
 async def _respond(
-    http: web.Request, body: dict[str, Any], message: dict[str, Any], number: int, pause: Gate | None
+    http: web.Request, body: dict[str, Any], message: dict[str, Any], number: int, answer: Answer
 ) -> web.StreamResponse:
     reason = "tool_calls" if "tool_calls" in message else "stop"
     usage = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
@@ -283,14 +285,29 @@ async def _respond(
         return web.json_response({**common, "object": "chat.completion", "choices": [choice], "usage": usage})
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
     await response.prepare(http)
-    for delta, ending in _deltas(message, reason):
+    first, *rest = _words(message["content"] or "", len(answer.words))
+    for word, gate in zip(rest, answer.words, strict=False):
+        choice = {"index": 0, "delta": {"role": "assistant", "content": first}, "finish_reason": None}
+        await _event(response, {**common, "object": "chat.completion.chunk", "choices": [choice]})
+        await gate.passed()
+        first = word
+    for delta, ending in _deltas({**message, "content": first}, reason):
         choice = {"index": 0, "delta": delta, "finish_reason": ending}
         await _event(response, {**common, "object": "chat.completion.chunk", "choices": [choice]})
-        if pause is not None:
-            await pause.passed()
+        if answer.pause is not None:
+            await answer.pause.passed()
     await _event(response, {**common, "object": "chat.completion.chunk", "choices": [], "usage": usage})
     await response.write(b"data: [DONE]\n\n")
     return response
+
+
+def _words(text: str, gates: int) -> list[str]:
+    """Return a text word by word, the last part whole, in at most one part more than there are gates."""
+    parts: list[str] = []
+    while gates > len(parts) and (word := re.match(r"\s*\S+(?=\s)", text)):
+        parts.append(word[0])
+        text = text[word.end() :]
+    return [*parts, text]
 
 
 def _deltas(message: dict[str, Any], reason: str) -> Iterator[tuple[dict[str, Any], str | None]]:
