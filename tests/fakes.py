@@ -306,16 +306,30 @@ class Heard:
 
     def __init__(self) -> None:
         self.words: list[str] = []
-        self.written = ""
+        self._texts: list[str] = []
+
+    @property
+    def written(self) -> str:
+        return "".join(self._texts)
 
     def __call__(self, words: str) -> None:
         self.words.append(words)
 
     def write(self, text: str) -> None:
-        self.written += text
+        self._texts.append(text)
 
 
-unheard = Heard()
+class _Unheard(Heard):
+    """Keeps nothing of it."""
+
+    def __call__(self, words: str) -> None:
+        pass
+
+    def write(self, text: str) -> None:
+        pass
+
+
+unheard = _Unheard()
 """Where nobody looks at it."""
 
 
