@@ -423,3 +423,23 @@ async def test_where_the_disk_is_too_full_for_the_whole_of_a_result_its_beginnin
 
     assert (a.task(task.local_id).state, a.task(task.local_id).truncated) == (TaskState.COMPLETED, True)
     assert of(a, task.local_id) == []
+
+
+async def test_what_a_holder_of_the_shared_token_cannot_bring_is_told_so_and_is_fetched(
+    mesh: Mesh,
+) -> None:
+    a = with_shelf(mesh.describe("a", peers=["b"], proven=False), mesh)
+    b = with_shelf(mesh.describe("b", peers=["a"], proven=False, executor=Maker(("dog.jpg", b"dog"))), mesh)
+    await a.start()
+    await b.start()
+    task = await soon(a.node.tasks.delegate("b", "look"))
+    await until(lambda: a.task(task.local_id).final)
+    await until(lambda: [state.settled for state in of(b, task.wire_id)] == [True])
+    (before,) = of(b, task.wire_id)
+
+    while not a.node.files.complete(task.local_id):
+        await mesh.clock.advance(1.0)
+
+    assert (before.error or "").startswith("a does not take it (")
+    assert (before.error or "").endswith("; it may still fetch it")
+    assert [read(state) for state in of(a, task.local_id)] == [b"dog"]

@@ -90,7 +90,7 @@ def size(count: int) -> str:
 
 def _fate(file: FileView) -> str:
     if file.error is not None:
-        return f"given up: {file.error}"
+        return f"{'not brought' if file.sent else 'given up'}: {file.error}"
     if file.settled:
         return "delivered" if file.place is None else file.place
     return f"{size(file.present)} so far" if file.present else "on its way"

@@ -121,7 +121,7 @@ class Carriage:
                 if isinstance(fault, FileDiffers) and faults < _MOST_TRIES:
                     self._room.sent[key] = 0
                     raise AnswerLost(f"{peer} says that {fault.detail}") from fault
-                error = f"{peer} does not take it: {fault.detail}"
+                error = f"{peer} does not take it ({fault.detail}); it may still fetch it"
         await self._settle(named, error)
         self._room.sent.pop(key, None)
         self._faults.pop(key, None)
