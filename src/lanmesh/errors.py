@@ -2,6 +2,16 @@
 
 from typing import ClassVar
 
+_LONGEST = 2_000
+"""Characters of a detail: what somebody wrote may stand in it, whole."""
+
+
+def _shortened(detail: str) -> str:
+    if len(detail) <= _LONGEST:
+        return detail
+    half = _LONGEST // 2 - 2  # the beginning says what is wrong, the end what to do
+    return f"{detail[:half]} … {detail[-half:]}"
+
 
 def _sentence(docstring: str) -> str:
     text = docstring.strip().rstrip(".")
@@ -20,10 +30,11 @@ class MeshError(Exception):
         """Carry a detail for people; without one, the class's own sentence is it.
 
         Args:
-            detail: What happened, to which thing, and what to do next. Never holds a secret.
+            detail: What happened, to which thing, and what to do next. Never holds a secret. Of one that is
+                longer than 2,000 characters, the middle is left out.
             retry_after_s: Seconds to wait before a retry is worth it; `None` when unknown.
         """
-        super().__init__(detail or _sentence(type(self).__doc__ or ""))
+        super().__init__(_shortened(detail) or _sentence(type(self).__doc__ or ""))
         self.retry_after_s = retry_after_s
 
     @property

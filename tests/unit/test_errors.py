@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from lanmesh.errors import MeshError, TaskNotFound, TooBusy
+from lanmesh.errors import InvalidRequest, MeshError, TaskNotFound, TooBusy
 
 
 def every_class(root: type[MeshError] = MeshError) -> list[type[MeshError]]:
@@ -26,6 +26,14 @@ def test_a_detail_says_what_happened_and_when_a_retry_is_worth_it() -> None:
 
     assert fault.detail == "1000 tasks wait"
     assert fault.retry_after_s == 5.0
+
+
+def test_the_middle_of_a_detail_that_is_too_long_is_left_out() -> None:
+    fault = InvalidRequest(f"acceptMode: {'9' * 12_800} is none; use auto, manual or off")
+
+    assert len(fault.detail) <= 2_000
+    assert fault.detail.startswith("acceptMode: 999")
+    assert fault.detail.endswith("999 is none; use auto, manual or off")
 
 
 def test_every_class_has_a_code_of_its_own_that_is_words_and_hyphens() -> None:
