@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import ssl
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -271,3 +272,17 @@ def test_a_key_that_others_may_read_starts_no_node(mesh: Mesh) -> None:
 
     assert node.ended(PATIENCE_S) == 78
     assert "chmod 600" in node.log.read_text()
+
+
+def test_whoever_waits_with_a_code_is_told_that_it_was_guessed_at_in_vain(mesh: Mesh) -> None:
+    a, b = two(mesh)
+    with ThreadPoolExecutor(1) as beside:
+        waiting = beside.submit(b.lanmesh, "pair")
+        until(lambda: b.op("GET", "/op/pairing").status == 200, b.log.read_text)
+
+        for _ in range(3):
+            assert a.lanmesh("pair", "AAAA-AAAA", "--at", f"127.0.0.1:{b.port}").status == 5
+        said = waiting.result(PATIENCE_S)
+
+    assert (said.status, "three wrong codes" in said.err) == (5, True), said
+    assert b.log.read_text().count('"a wrong code was tried" address=127.0.0.1') == 3

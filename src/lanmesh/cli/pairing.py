@@ -1,6 +1,7 @@
 """lanmesh pair, unpair, block, peers upgrade: whom this node trusts"""
 
 import sys
+import time
 from typing import Annotated
 
 import typer
@@ -70,7 +71,12 @@ async def _wait_for_guest(node: Client) -> None:
     while invitation.open and (invitation.guest is None or invitation.guest.state == "pending"):
         invitation = await node.expected(wait_s=LONGEST_WAIT_S)
     if invitation.guest is None:
-        raise PairingClosed("nobody has used the code in time; run `lanmesh pair` for a new one")
+        early = invitation.closes_at is not None and time.time() < invitation.closes_at / 1000
+        raise PairingClosed(
+            "three wrong codes were tried, from where the log says; run `lanmesh pair` for a new one"
+            if early
+            else "nobody has used the code in time; run `lanmesh pair` for a new one"
+        )
     _show(invitation.guest, json=False)
 
 
