@@ -4,9 +4,9 @@ import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
+from lanmesh.engine.each_peer import for_each_peer
 from lanmesh.engine.events import Events, heard
 from lanmesh.engine.files import Files
-from lanmesh.engine.lanes import for_each_peer
 from lanmesh.engine.ports import Clock, FileLink, Random, Shelf
 from lanmesh.engine.retry import LONGEST_S, pause
 from lanmesh.errors import (

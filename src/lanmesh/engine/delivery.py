@@ -5,9 +5,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from lanmesh.engine import reports
+from lanmesh.engine.each_peer import for_each_peer
 from lanmesh.engine.events import Events
 from lanmesh.engine.lane import Attempt, Lane
-from lanmesh.engine.lanes import for_each_peer
 from lanmesh.engine.ports import Clock, PeerLink, Random
 from lanmesh.engine.retry import LONGEST_S, LONGEST_SILENT_S, pause
 from lanmesh.errors import AnswerLost, MeshError, PeerUnreachable, StorageFailed, TooBusy, TooFast

@@ -46,7 +46,7 @@ class Mailroom:
             PeerNotFound: There is no such peer.
             InvalidRequest: The text is blank or too large.
         """
-        target = self._peers.configured(peer).id
+        target = self._peers.named(peer).id
         if not text.strip():
             raise InvalidRequest("the message is blank")
         delivery = self._envelopes.message(target, text, files)

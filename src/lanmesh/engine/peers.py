@@ -90,7 +90,7 @@ class Peers:
         """The name of this node."""
         return self._identity.id
 
-    def configured(self, name: str) -> Peer:
+    def named(self, name: str) -> Peer:
         """Return a peer by its name.
 
         Raises:
@@ -132,7 +132,7 @@ class Peers:
             PeerNotFound: There is no such peer.
             PeerUnreachable: It does not answer, and never showed one; so too `AnswerLost`.
         """
-        peer = self.configured(name).id
+        peer = self.named(name).id
         told = self._told.get(peer)
         if told is not None and self._presences.of(peer) is Presence.HERE:
             return told
@@ -215,7 +215,7 @@ class Peers:
         Raises:
             PeerNotFound: There is no such peer.
         """
-        key = _ACCEPT_MODE if peer is None else f"{_ACCEPT_MODE}:{self.configured(peer).id}"
+        key = _ACCEPT_MODE if peer is None else f"{_ACCEPT_MODE}:{self.named(peer).id}"
         await self._database.write(lambda tx: peers.decide(tx, key, mode))
 
     async def configure(self, mode: AcceptMode) -> None:

@@ -6,8 +6,8 @@ from contextlib import suppress
 
 from lanmesh.engine import reports
 from lanmesh.engine.drafts import Drafts
+from lanmesh.engine.each_peer import for_each_peer
 from lanmesh.engine.events import Events, heard
-from lanmesh.engine.lanes import for_each_peer
 from lanmesh.engine.ports import Clock, PeerLink, Random
 from lanmesh.errors import AnswerLost, MeshError, PeerUnreachable, TaskNotFound
 from lanmesh.model.delivery import Delivery, DeliveryEvent, DeliveryState

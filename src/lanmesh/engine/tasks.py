@@ -106,7 +106,7 @@ class Tasks:
             IllegalTransition: The task that delegates was canceled.
             InvalidRequest: The description is blank or too large, or the timeout out of bounds.
         """
-        target = self._peers.configured(peer).id
+        target = self._peers.named(peer).id
         if not description.strip():
             raise InvalidRequest("the task's text is blank")
         if not 0 < timeout_s <= MAX_TIMEOUT_S:
