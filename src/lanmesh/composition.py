@@ -47,6 +47,7 @@ from lanmesh.faces.operator import Operator
 from lanmesh.faces.pairing import Pairing
 from lanmesh.faces.rest import Rest
 from lanmesh.faces.tools import Tools
+from lanmesh.home import Home
 from lanmesh.listening import Listening
 from lanmesh.locations import StateFolder, dotenv, write_private
 from lanmesh.machine import LocalMachine, SystemClock, SystemRandom
@@ -60,7 +61,6 @@ from lanmesh.net.inward import App
 from lanmesh.net.link import HttpLink
 from lanmesh.net.live import Links
 from lanmesh.net.strangers import TlsStrangers
-from lanmesh.place import Place
 from lanmesh.shelf import Shelf
 from lanmesh.status import Status
 from lanmesh.store.database import Change, Database, Topic
@@ -78,7 +78,7 @@ class Composition:
     """One node with one set of settings, and the order in which its parts start and stop."""
 
     def __init__(
-        self, folder: StateFolder, settings: Config, take: Callable[[bytes], None], place: Place
+        self, folder: StateFolder, settings: Config, take: Callable[[bytes], None], home: Home
     ) -> None:
         """Take settings as they are; new ones that arrive are handed to `take`."""
         self._folder = folder
@@ -89,7 +89,7 @@ class Composition:
         self._clock = SystemClock()
         self._chance = SystemRandom()
         self._tokens = EnvironmentTokens(dotenv(os.environ), os.environ, settings.peer_tokens)
-        self._status = Status(folder, settings, self._tokens, place)
+        self._status = Status(folder, settings, self._tokens, home)
         self._token = ""
         self._links: Links | None = None
 

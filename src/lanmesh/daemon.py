@@ -17,8 +17,8 @@ from lanmesh import config, logs
 from lanmesh.composition import Composition
 from lanmesh.config import Config, Source
 from lanmesh.errors import MeshError, StateFolderBusy, StorageFailed
+from lanmesh.home import Home
 from lanmesh.locations import StateFolder
-from lanmesh.place import Place
 
 log = logging.getLogger(__name__)
 
@@ -131,10 +131,10 @@ class _Daemon:
         async with _locked(self._options.folder, self._end) as held:
             if not held:
                 return
-            place = Place(self._options.folder)
+            home = Home(self._options.folder)
             while not self._leaving:
                 self._end = asyncio.Event()
-                node = Composition(self._options.folder, self._settings(self._given), self._take, place)
+                node = Composition(self._options.folder, self._settings(self._given), self._take, home)
                 await node.serve(self._end)
 
     def _settings(self, given: Source | None) -> Config:

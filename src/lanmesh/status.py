@@ -6,9 +6,9 @@ from lanmesh import __version__
 from lanmesh.config import Config
 from lanmesh.engine.node import Node
 from lanmesh.faces.operator import peer_views
+from lanmesh.home import Home
 from lanmesh.locations import StateFolder
 from lanmesh.model.peer import Wire
-from lanmesh.place import Place
 from lanmesh.protocol.peer_views import sighting_view
 from lanmesh.protocol.views import SettingView, StatusView
 from lanmesh.tokens import EnvironmentTokens
@@ -17,14 +17,12 @@ from lanmesh.tokens import EnvironmentTokens
 class Status:
     """One node, seen by its owner."""
 
-    def __init__(
-        self, folder: StateFolder, settings: Config, tokens: EnvironmentTokens, place: Place
-    ) -> None:
+    def __init__(self, folder: StateFolder, settings: Config, tokens: EnvironmentTokens, home: Home) -> None:
         """Tell of a node with these settings."""
         self._folder = folder
         self._config = settings
         self._tokens = tokens
-        self._place = place
+        self._home = home
 
     def view(self, node: Node, addresses: Mapping[str, tuple[str, int]]) -> StatusView:
         """Return the state of a node that listens at the addresses of its faces `mesh` and `operator`."""
@@ -62,7 +60,7 @@ class Status:
 
     def warnings(self, node: Node) -> list[str]:
         """Return what the owner should know, a sentence each."""
-        warnings = [*self._config.warnings, *self._tokens.check(), *self._place.warnings()]
+        warnings = [*self._config.warnings, *self._tokens.check(), *self._home.warnings()]
         if (trouble := node.trouble) is not None:
             warnings.append(f"{self._folder.database}: {trouble}")
         if (blind := node.pairing.sightings.trouble) is not None:

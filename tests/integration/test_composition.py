@@ -17,10 +17,10 @@ from lanmesh.composition import FORWARDING, Composition
 from lanmesh.config import Source
 from lanmesh.daemon import Options, _Daemon, load_config
 from lanmesh.errors import InvalidConfig
+from lanmesh.home import Home
 from lanmesh.locations import StateFolder
 from lanmesh.net.identity import anybody
 from lanmesh.net.server import bind
-from lanmesh.place import Place
 from tests.fakes import BOUND_S, soon, until
 from tests.integration.loopback import Program
 
@@ -44,7 +44,7 @@ async def a_node(
     source = None if given is None else config.read_json(json.dumps(given).encode(), "stdin")
     settings = load_config(state, {}, Source(name="flag", values=PORTS), source)
     stop = asyncio.Event()
-    serving = asyncio.create_task(Composition(state, settings, take, Place(state)).serve(stop))
+    serving = asyncio.create_task(Composition(state, settings, take, Home(state)).serve(stop))
     try:
         await until(lambda: state.node.exists() or serving.done())
         if serving.done():

@@ -5,7 +5,7 @@ from pathlib import Path
 from lanmesh.locations import StateFolder, write_private
 
 
-class Place:
+class Home:
     """Where a state folder belongs: known by the inode of the folder, which a copy does not have."""
 
     def __init__(self, folder: StateFolder) -> None:
