@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import re
 import socket
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 
 from tests.acceptance.mesh import Mesh
 from tests.acceptance.node_process import Json, NodeProcess, free_port, until
+from tests.acceptance.terminal import lanmesh_on_a_terminal
 from tests.acceptance.test_live_link import linked, pair
 
 LONG_S = 60.0
@@ -222,3 +224,25 @@ def test_a_node_that_nobody_can_dial_sends_and_gets_files(mesh: Mesh) -> None:
         assert near.final(task, LONG_S)["state"] == "completed"
         (made,) = back(near, task)
         assert Path(made["place"]).read_bytes() == CONTENT[::-1]
+
+
+def test_a_bar_on_the_terminal_shows_how_far_the_files_have_come(
+    gated: tuple[NodeProcess, NodeProcess, Gate],
+) -> None:
+    a, _, gate = gated
+    path = a_file(a, content=CONTENT * 3)  # much more than lies in the buffers of sockets
+    gate.most = SIZE // 2
+
+    with lanmesh_on_a_terminal(a, ["delegate", "b", "turn it", "--file", str(path), "--wait", "120"]) as (
+        running,
+        terminal,
+    ):
+        partly = re.compile(rb"m *[1-8]\d%")
+        until(lambda: partly.search(terminal.told), lambda: terminal.told[-900:], LONG_S)
+        assert running.poll() is None
+        gate.open()
+        out, _ = running.communicate(timeout=LONG_S)
+
+    assert (running.returncode, out) == (0, b"cat.bin\n")
+    assert b"m100%" in terminal.told
+    assert b"\x1b[2K" in terminal.told  # it is taken away in the end
