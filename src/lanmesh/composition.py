@@ -173,6 +173,7 @@ class Composition:
             chance=chance,
             boot=self._boot,
             met=lambda peer, boot: peers.met(peer, boot),  # noqa: PLW0108  # peers are made of links
+            parted=lambda peer: peers.parted(peer),  # noqa: PLW0108
             heard=presences.heard,
             profile=lambda peer: peers.own_profile(Caller(peer=peer)),
             told=lambda peer, body: peers.told(peer, body),  # noqa: PLW0108

@@ -58,6 +58,7 @@ class End:
         self.socket = bind("127.0.0.1", 0)
         self.peers: dict[PeerId, Peer] = {}
         self.met: list[str] = []
+        self.parted: list[str] = []
         self.heard: list[str] = []
         self.told: list[bytes] = []
 
@@ -100,6 +101,7 @@ class End:
             chance=self.node.chance,
             boot=self.node.boot,
             met=met,
+            parted=self.parted.append,
             heard=self.heard.append,
             profile=lambda peer: self.node.node.peers.own_profile(Caller(peer=peer)),
             told=told,
@@ -207,6 +209,7 @@ async def test_two_that_dial_at_once_end_with_the_link_of_the_smaller_key(mesh: 
             await until(lambda: len(small.met) == 2 and len(large.met) == 2)
             await in_time(mesh, lambda: len(small.links._all()) == 1 and len(large.links._all()) == 1)
 
+            assert (small.parted, large.parted) == ([], [])
             assert small.channels(large)[0].dialled
             assert not large.channels(small)[0].dialled
             await bring(large, small)
@@ -236,7 +239,7 @@ async def test_a_link_that_was_lost_is_dialled_anew(mesh: Mesh, tmp_path: Path) 
         await until(lambda: not a.linked(b) and not b.linked(a))
         await in_time(mesh, lambda: a.linked(b) and b.linked(a))
 
-        assert a.met == [b.name] * 2
+        assert (a.met, a.parted) == ([b.name] * 2, [b.name])
 
 
 async def test_a_link_ends_once_its_peer_is_none_any_more(mesh: Mesh, tmp_path: Path) -> None:

@@ -59,6 +59,17 @@ async def test_a_peer_that_has_told_nothing_is_asked(mesh: Mesh) -> None:
     assert a.link.questions == ["b"]
 
 
+async def test_a_peer_whose_link_has_ended_is_asked(mesh: Mesh) -> None:
+    a, b = await paired(mesh)
+    await tell(a, b)
+    a.node.peers.parted(B)
+
+    last = await soon(a.node.peers.profile("b"))
+
+    assert a.link.questions == ["b"]
+    assert (last.seen_at, last.error) == (EPOCH, "b is down")
+
+
 async def test_a_peer_that_is_not_here_any_more_is_asked_and_known_by_its_last_word(mesh: Mesh) -> None:
     a, b = await paired(mesh)
     await tell(a, b)

@@ -84,6 +84,8 @@ class Peers:
         self._version = version
         self._told: dict[PeerId, PeerProfile] = {}
         """What peers have told of themselves over their links."""
+        self._linked: set[PeerId] = set()
+        """To whom a link is open, over which they tell what changes."""
 
     @property
     def me(self) -> PeerId:
@@ -134,7 +136,7 @@ class Peers:
         """
         peer = self.named(name).id
         told = self._told.get(peer)
-        if told is not None and self._presences.of(peer) is Presence.HERE:
+        if told is not None and peer in self._linked and self._presences.of(peer) is Presence.HERE:
             return told
         try:
             body = await self._link.profile(peer)
@@ -252,6 +254,7 @@ class Peers:
         """
         restarted = self._presences.greeted(peer, boot)
         self._told.pop(peer, None)  # by the first beat over this link it is told anew
+        self._linked.add(peer)
 
         def change(tx: Transaction) -> None:
             now = self._clock.now()
@@ -263,6 +266,10 @@ class Peers:
                 tx.announce(Topic.RETURN, peer)
 
         await self._database.write(change)
+
+    def parted(self, peer: PeerId) -> None:
+        """Note that no link to a peer is open any more: it tells nothing now, so it is asked."""
+        self._linked.discard(peer)
 
     def _keeping(self, peer: PeerId, body: bytes, now: float) -> Callable[[Transaction], None]:
         def change(tx: Transaction) -> None:

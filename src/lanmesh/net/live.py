@@ -63,6 +63,7 @@ class Links:
         chance: Random,
         boot: str,
         met: Callable[[PeerId, str | None], Awaitable[None]],
+        parted: Callable[[PeerId], None],
         heard: Callable[[PeerId], None],
         profile: Callable[[PeerId], Profile],
         told: Callable[[PeerId, bytes], Awaitable[None]],
@@ -80,6 +81,7 @@ class Links:
             chance: So that not all dial at once.
             boot: Names this life of the node.
             met: Told of each peer to which a link has come up, and of its boot.
+            parted: Told of each peer to which no link is left.
             heard: Told of each word of a peer over its link.
             profile: Returns what this node tells a peer of itself now.
             told: Told what a peer tells of itself over its link.
@@ -94,6 +96,7 @@ class Links:
         self._chance = chance
         self._boot = boot
         self._met = met
+        self._parted = parted
         self._heard = heard
         self._profile = profile
         self._told = told
@@ -326,6 +329,8 @@ class Links:
             channel.end()
             ours.remove(channel)
             log.info("link down", extra={"peer": channel.peer, "dialled": channel.dialled})
+            if self.to(channel.peer) is None:
+                self._parted(channel.peer)
             self._changed(channel.peer)
 
     def _part_with_the_second(self, ours: Iterable[Channel]) -> None:
