@@ -152,7 +152,7 @@ async def test_who_brings_nothing_is_waited_for_once_and_not_with_each_file(mesh
         if of(a, task.local_id):
             break
     began = mesh.clock.monotonic()
-    for _ in range(30):
+    for _ in range(90):
         if a.node.files.complete(task.local_id):
             break
         await mesh.clock.advance(2)
@@ -160,7 +160,7 @@ async def test_who_brings_nothing_is_waited_for_once_and_not_with_each_file(mesh
 
     assert a.node.files.complete(task.local_id)
     assert [read(state) for state in of(a, task.local_id) if state.ref.name == "17.jpg"] == [b"17"]
-    assert mesh.clock.monotonic() - began <= 20
+    assert mesh.clock.monotonic() - began <= 100  # not 10 s for each
 
 
 async def test_a_hash_opens_nothing_to_whom_it_was_not_offered(mesh: Mesh) -> None:
