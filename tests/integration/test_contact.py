@@ -1,9 +1,10 @@
 """The asker keeps up with its peers: it reads there what it was not told, at a return and now and then."""
 
+from lanmesh.engine.pull import SILENCE_S
 from lanmesh.engine.retry import LONGEST_S
 from lanmesh.model.delivery import TTL_S, DeliveryState
 from lanmesh.model.ids import PeerId
-from lanmesh.model.task import TaskState
+from lanmesh.model.task import TaskError, TaskState
 from lanmesh.store import tasks
 from tests.fakes import FakeExecutor, Fault, Mesh, NodeUnderTest, a_message, proven, settle, soon, until
 
@@ -189,6 +190,39 @@ async def test_a_doer_that_lost_its_state_is_not_waited_for_any_longer(mesh: Mes
     questions = len(a.link.questions)
     await mesh.clock.advance(900)
     assert len(a.link.questions) == questions
+
+
+async def test_a_doer_that_never_comes_back_is_not_waited_for_for_ever(mesh: Mesh) -> None:
+    a, _ = await one_way(mesh)
+    task = (await a.delegate("b", session="agent:main:main")).local_id
+    await until(lambda: a.delivery(task).state is DeliveryState.DELIVERED)
+    a.link.faults["b"] = Fault.DOWN
+
+    await mesh.clock.jump(SILENCE_S - 3600)
+    await mesh.clock.advance(900)
+    assert not a.task(task).final
+    await mesh.clock.jump(3600)
+    await mesh.clock.advance(900)
+
+    ended = a.task(task)
+    assert (ended.state, ended.assumed) == (TaskState.FAILED, True)
+    assert ended.error == TaskError(code="silent", detail="b took it, and was not heard of for 31 days")
+    assert [outcome.local_id for outcome in a.node.tasks.unread_outcomes()] == [task]
+
+
+async def test_a_doer_that_was_silent_for_long_is_asked_again_once_it_is_back(mesh: Mesh) -> None:
+    a, b = await one_way(mesh)
+    task = await handed_over(a, b)
+    a.link.faults["b"] = Fault.DOWN
+    await mesh.clock.jump(SILENCE_S)
+    await mesh.clock.advance(900)
+    assert a.task(task).final
+    del a.link.faults["b"]
+
+    await mesh.clock.advance(900)
+
+    ended = a.task(task)
+    assert (ended.error and ended.error.code, ended.assumed) == ("timed-out", False)
 
 
 async def test_a_peer_that_does_not_tell_is_asked_no_more_than_one_that_is_off(mesh: Mesh) -> None:

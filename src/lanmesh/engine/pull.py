@@ -36,6 +36,9 @@ _LONGEST_LOOK_S = 300.0
 _ROUND = 100
 """Tasks asked about in one round, one after the other; the next round goes on behind them."""
 
+SILENCE_S = 31 * 24 * 3600.0
+"""After so long without a word of its doer, a task is taken for failed: longer than results wait there."""
+
 _STRAY_S = 60.0
 """How long after its time an envelope may still wander about in a network."""
 
@@ -123,11 +126,36 @@ class Pull:
             detail = fault.detail
             with suppress(MeshError):
                 await self._database.write(lambda tx: peers.missed(tx, peer, self._clock.now(), detail))
+                news = await self._give_up(peer, asked) or news
         except MeshError as fault:
             log.info("peer does not tell", extra={"peer": peer, "why": fault.code})
+            with suppress(MeshError):
+                news = await self._give_up(peer, asked) or news
         except Exception:  # a bug of ours must not end the node
             log.exception("question broke", extra={"peer": peer})
         return news
+
+    async def _give_up(self, peer: PeerId, asked: list[tuple[Task, Delivery]]) -> bool:
+        """Take for failed what a peer took and then was silent about; return whether there was any."""
+        now = self._clock.now()
+        contact = peers.contact(self._database.read, peer)
+        word = max(contact.heard_at or 0.0, contact.reached_at or 0.0)
+        late = [
+            task
+            for task, delivery in asked
+            if not task.final
+            and delivery.state is DeliveryState.DELIVERED
+            and max(word, task.created_at) + SILENCE_S <= now
+        ]
+
+        def change(tx: Transaction) -> None:
+            for task in late:
+                why = f"{peer} took it, and was not heard of for {SILENCE_S / 86400:g} days"
+                reports.presume(tx, task, failed(Failure.SILENT, why), now)
+
+        if late:
+            await self._database.write(change)
+        return bool(late)
 
     def _arrived(self, task: Task) -> Delivery | None:
         """Return the delivery of a task's request, if that has or may have arrived."""
@@ -135,7 +163,8 @@ class Pull:
         if delivery is None or delivery.state not in {DeliveryState.DELIVERED, DeliveryState.UNKNOWN}:
             return None
         # What was acknowledged and then not found is settled, as far as that can be.
-        return None if task.assumed and delivery.state is DeliveryState.DELIVERED else delivery
+        settled = task.error is not None and task.error.code != Failure.SILENT
+        return None if task.assumed and settled and delivery.state is DeliveryState.DELIVERED else delivery
 
     async def _until_delivered(self, task: Task) -> Delivery | None:
         with self._events.watch(Change(Topic.TASK, task.local_id)) as changed:

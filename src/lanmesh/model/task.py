@@ -124,6 +124,7 @@ class Failure(StrEnum):
     REFUSED = "refused"
     EXPIRED = "expired"
     UNKNOWN = "unknown"
+    SILENT = "silent"
     CANCELED = "canceled"
     INCOMPLETE = "incomplete"
 
