@@ -131,11 +131,13 @@ class _Probes:
         )
 
     def _cancel_and_stream(self) -> Probe:
-        streamed = envelope("echo half-way; sleep 1; echo there")
+        streamed = envelope("echo half-way; printf 'nearly '; sleep 1; echo there")
         self._node.give(streamed)
         events = self._node.lan("GET", f"/lan/task/{streamed['id']}/events", token=self._node.token)
         assert events.status == 200
         assert b"half-way" in events.body
+        assert b"event: draft" in events.body
+        assert b"nearly " in events.body.partition(b"there")[0]
         endless = envelope("sleep 1000 & sleep 1000")
         self._node.give(endless)
         self._in_state(endless, "working")
@@ -148,7 +150,7 @@ class _Probes:
             "cancel, streaming",
             "-32004, neither is there",
             "the program and its children are ended, then the task is `canceled`; "
-            "states and progress are streamed",
+            "states, progress and the text as it is written are streamed",
         )
 
     def _restart(self) -> Probe:
