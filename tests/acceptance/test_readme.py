@@ -169,6 +169,26 @@ def test_the_server_decides_what_may_run(machines: dict[str, Machine]) -> None:
     assert laptop.shell(f"lanmesh task {name}").stdout.endswith("\n4\n")
 
 
+def test_a_folder_goes_with_a_task_and_what_came_is_saved(machines: dict[str, Machine]) -> None:
+    server, laptop = machines["server-219"], machines["macbook"]
+    photo = laptop.home / "photos" / "cat.jpg"
+    photo.parent.mkdir()
+    photo.write_bytes(b"\xff\xd8 a cat")
+    delegate, save = under("Files", "sh")[0].splitlines()
+
+    done = laptop.shell(delegate)
+    (name,) = [
+        row.split()[0]
+        for row in server.shell("lanmesh tasks").stdout.splitlines()
+        if "Sort these photos" in row
+    ]
+    saved = server.shell(save.replace("ID", name))
+
+    assert (done.returncode, done.stdout) == (0, "3\n"), done.stderr
+    assert saved.returncode == 0, saved.stderr
+    assert (server.home / "sorted" / "photos" / "cat.jpg").read_bytes() == photo.read_bytes()
+
+
 def test_the_calls_by_curl_are_answered(machines: dict[str, Machine]) -> None:
     health, profile, task = [machines["server-219"].shell(script) for script in under("With curl", "sh")]
 
@@ -224,7 +244,15 @@ def test_the_installation_gives_a_command_that_answers(tmp_path: Path) -> None:
 
 
 def test_every_shell_block_is_run_by_a_test() -> None:
-    run_here = {"Install", "Tokens", "Run", "Send and delegate", "Decide what may run", "With curl"}
+    run_here = {
+        "Install",
+        "Tokens",
+        "Run",
+        "Send and delegate",
+        "Decide what may run",
+        "Files",
+        "With curl",
+    }
     run_elsewhere = {
         "Two commands",  # scripts/demo by test_demo.py, scripts/test by whoever reads this
         "Install the plugin",  # install.sh by test_install.py; the two links ask a person for consent
