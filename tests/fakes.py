@@ -46,6 +46,7 @@ from lanmesh.errors import (
     NotAuthenticated,
     OffsetDiffers,
     PeerUnreachable,
+    RangeImpossible,
     StorageFailed,
     TaskNotFound,
 )
@@ -495,6 +496,8 @@ class MemoryFiles:
         opened: list[AsyncGenerator[bytes, None]] = []
 
         async def get(node: "NodeUnderTest", caller: Caller) -> bytes:
+            if offset >= ref.size > 0:
+                raise RangeImpossible(f"the file has {ref.size} bytes")
             opened.append(node.node.files.read(node.node.files.offered(caller, ref.sha256), offset, ref.size))
             return b""
 

@@ -1,6 +1,7 @@
 """Files between two nodes: who may bring and read them, how they go on, and what waits for them."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,37 @@ async def test_what_its_doer_cannot_bring_the_asker_fetches(mesh: Mesh) -> None:
     (dog,) = of(a, task.local_id)
     assert read(dog) == CAT
     assert [way for way, _, moved in a.file_link.moved if moved] == ["fetch"]
+
+
+async def test_no_files_are_under_way_with_a_name_that_nobody_has_proven(mesh: Mesh) -> None:
+    _, b = await two(mesh)
+
+    await b.receive(replace(asks(ref(CAT), wire_id="t-1"), sender="somebody"))
+    assert files.peers(b.database.read) == []
+    await b.receive(asks(ref(CAT), wire_id="t-2"), proven("a"))
+
+    assert files.peers(b.database.read) == ["a"]
+
+
+async def test_a_file_that_was_all_there_before_a_crash_needs_nothing_more(mesh: Mesh) -> None:
+    a, b = await two(mesh, Maker(("dog.jpg", CAT)))
+    b.link.faults["a"] = Fault.DOWN
+    part = mesh.folder / "a.blobs" / "parts" / f"b.{ref(CAT).sha256}"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(CAT)
+
+    task = await soon(a.node.tasks.delegate("b", "look"))
+    await until(lambda: b.tasks_of_others() != [] and b.tasks_of_others()[0].final)
+    for _ in range(200):
+        if a.node.files.of_task(task.local_id) and a.node.files.complete(task.local_id):
+            break
+        await mesh.clock.advance(10)
+        await asyncio.sleep(0.01)
+
+    (dog,) = of(a, task.local_id)
+    assert dog.error is None
+    assert read(dog) == CAT
+    assert [moved for _, _, moved in a.file_link.moved if moved] == []
 
 
 async def test_who_brings_nothing_is_waited_for_once_and_not_with_each_file(mesh: Mesh) -> None:

@@ -220,8 +220,11 @@ def to_fetch(tx: Transaction, peer: PeerId) -> list[Named]:
 
 
 def peers(tx: Transaction) -> list[PeerId]:
-    """Return the peers with which files are under way."""
-    return [PeerId(peer) for (peer,) in tx.rows("SELECT DISTINCT peer FROM files WHERE settled_at IS NULL")]
+    """Return the peers with which files are under way; what a caller only calls itself is none."""
+    rows = tx.rows(
+        "SELECT DISTINCT peer FROM files WHERE settled_at IS NULL AND (origin = 'self' OR origin = peer)"
+    )
+    return [PeerId(peer) for (peer,) in rows]
 
 
 def bytes_of(tx: Transaction, origin: Origin) -> int:
