@@ -11,9 +11,8 @@ from pathlib import Path
 import psutil
 
 from bench.bare import LONG_S, PIECE, file_over_it
-from tests.acceptance.mesh import Mesh
+from tests.acceptance.mesh import Mesh, pair
 from tests.acceptance.node_process import NodeProcess, until
-from tests.acceptance.test_live_link import pair
 
 
 def main() -> int:
@@ -30,7 +29,7 @@ def main() -> int:
         try:
             a.start()
             b.start()
-            pair(a, b)
+            assert pair(a, b).status == 0
             for number in range(options.rounds):
                 path = _file(Path(folder) / f"file-{number}", options.megabytes)
                 # Neither always has the caches, or the quieter moment, that comes first.

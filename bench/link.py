@@ -9,9 +9,9 @@ import time
 from pathlib import Path
 
 from bench.bare import Echo
-from tests.acceptance.mesh import Mesh
+from tests.acceptance.mesh import Mesh, pair
 from tests.acceptance.node_process import NodeProcess
-from tests.acceptance.test_live_link import linked, pair
+from tests.acceptance.test_live_link import linked
 
 
 def main() -> int:
@@ -27,7 +27,7 @@ def main() -> int:
         try:
             a.start()
             b.start()
-            pair(a, b)
+            assert pair(a, b).status == 0
             linked(a, b)
             with Echo(folder / "bare").asked(folder) as asker:
                 for number in range(options.messages):

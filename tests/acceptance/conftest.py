@@ -26,21 +26,15 @@ def nothing_confidential_is_shown(tmp_path_factory: pytest.TempPathFactory) -> I
 
 @pytest.fixture
 def mesh(tmp_path: Path) -> Iterator[Mesh]:
-    mesh = Mesh(tmp_path)
-    try:
+    with Mesh(tmp_path) as mesh:
         yield mesh
-    finally:
-        mesh.end()
 
 
 @pytest.fixture(scope="module")
 def shared_mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
     """A mesh for all tests of a module."""
-    mesh = Mesh(tmp_path_factory.mktemp("mesh"))
-    try:
+    with Mesh(tmp_path_factory.mktemp("mesh")) as mesh:
         yield mesh
-    finally:
-        mesh.end()
 
 
 @pytest.fixture(scope="module")

@@ -3,15 +3,16 @@
 import contextlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 import apsw
 
-from tests.acceptance.node_process import NodeProcess, free_port, new_token
+from tests.acceptance.node_process import NodeProcess, Said, free_port, new_token
 
 
 class Mesh:
-    """Nodes that know each other, by pre-shared tokens."""
+    """Nodes that know each other, by pre-shared tokens, for as long as a `with` lasts."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -59,6 +60,31 @@ class Mesh:
         """Lay out nodes and start them."""
         return start_all(*self.of(**nodes))
 
+    def strangers(self, **keys: Mapping[str, Any]) -> tuple[NodeProcess, NodeProcess]:
+        """Start two nodes that know nobody, `a` and `b`; each does a task by counting its words.
+
+        By their names, further keys under `node`.
+        """
+        a, b = (
+            self.lone(
+                {
+                    "profile": {"id": name},
+                    "node": {"port": free_port(), "command": ["wc", "-w"], **keys.get(name, {})},
+                }
+            )
+            for name in ("a", "b")
+        )
+        start_all(a, b)
+        return a, b
+
+    def __enter__(self) -> "Mesh":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()
+
     def end(self) -> None:
         """End all nodes, and see that none has shown a token to anybody."""
         leaks = {node.home.name: node.leaks() for node in self._nodes}
@@ -84,3 +110,13 @@ def start_all(*nodes: NodeProcess) -> tuple[NodeProcess, ...]:
     for node in nodes:
         node.ready()
     return nodes
+
+
+def shown_code(node: NodeProcess) -> str:
+    """Return a code that a node shows to whoever is to be paired with it."""
+    return str(node.lanmesh("pair", "--json").json["code"])
+
+
+def pair(a: NodeProcess, b: NodeProcess, port: int | None = None) -> Said:
+    """Type in a node the code that another one shows, which is dialled at its own port or at another."""
+    return a.lanmesh("pair", shown_code(b), "--at", f"127.0.0.1:{b.port if port is None else port}")

@@ -6,26 +6,12 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.between import Between
-from tests.acceptance.mesh import Mesh, start_all
-from tests.acceptance.node_process import NodeProcess, Said, free_port, until
+from tests.acceptance.mesh import Mesh, pair, shown_code, start_all
+from tests.acceptance.node_process import NodeProcess, free_port, until
 
 LONG_S = 60.0
 
 pytestmark = pytest.mark.timeout(180)
-
-
-def two(mesh: Mesh) -> tuple[NodeProcess, NodeProcess]:
-    a, b = (
-        mesh.lone({"profile": {"id": name}, "node": {"port": free_port(), "command": ["wc", "-w"]}})
-        for name in ("a", "b")
-    )
-    start_all(a, b)
-    return a, b
-
-
-def pair(a: NodeProcess, b: NodeProcess, port: int) -> tuple[str, Said]:
-    code = str(b.lanmesh("pair", "--json").json["code"])
-    return code, a.lanmesh("pair", code, "--at", f"127.0.0.1:{port}")
 
 
 def peers_of(*nodes: NodeProcess) -> list[object]:
@@ -47,7 +33,7 @@ def certificate(node: NodeProcess) -> bytes:
 def test_whoever_terminates_tls_between_two_nodes_that_pair_gets_nothing(
     mesh: Mesh, tmp_path: Path, changing: bool
 ) -> None:
-    a, b = two(mesh)
+    a, b = mesh.strangers()
     port = free_port()
     with Between(tmp_path, port, b.port) as somebody:
         if changing:
@@ -55,7 +41,8 @@ def test_whoever_terminates_tls_between_two_nodes_that_pair_gets_nothing(
             somebody.change = lambda said: said.replace(mine, own)
         somebody.end_tls()
 
-        code, said = pair(a, b, port)
+        code = shown_code(b)
+        said = a.lanmesh("pair", code, "--at", f"127.0.0.1:{port}")
 
     assert said.status == 5, said
     assert b"/lan/pair/finish" in somebody.seen, "they saw the whole ceremony"
@@ -69,11 +56,11 @@ def test_whoever_terminates_tls_between_two_nodes_that_pair_gets_nothing(
 def test_whoever_terminates_tls_between_paired_nodes_sees_no_byte_of_what_they_say(
     mesh: Mesh, tmp_path: Path
 ) -> None:
-    a, b = two(mesh)
+    a, b = mesh.strangers()
     port = free_port()
     with Between(tmp_path, port, b.port) as somebody:
         somebody.hand_on()
-        assert pair(a, b, port)[1].status == 0
+        assert pair(a, b, port).status == 0
         somebody.end_tls()
         a.lanmesh("send", "b", "a secret")
         until(  # b may dial a itself, past whoever is between

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.between import Between
-from tests.acceptance.mesh import Mesh, start_all
-from tests.acceptance.node_process import NodeProcess, Said, free_port, until
+from tests.acceptance.mesh import Mesh, pair
+from tests.acceptance.node_process import NodeProcess, free_port, until
 
 LONG_S = 60.0
 
@@ -44,20 +44,6 @@ class Kill:
         raise ConnectionResetError
 
 
-def two(mesh: Mesh) -> tuple[NodeProcess, NodeProcess]:
-    a, b = (
-        mesh.lone({"profile": {"id": name}, "node": {"port": free_port(), "command": ["wc", "-w"]}})
-        for name in ("a", "b")
-    )
-    start_all(a, b)
-    return a, b
-
-
-def pair(a: NodeProcess, b: NodeProcess, port: int) -> Said:
-    code = b.lanmesh("pair", "--json").json["code"]
-    return a.lanmesh("pair", code, "--at", f"127.0.0.1:{port}")
-
-
 def are_paired(a: NodeProcess, b: NodeProcess) -> bool:
     return (peers(a), peers(b)) == (["b paired"], ["a paired"])
 
@@ -75,7 +61,7 @@ def told(*nodes: NodeProcess) -> str:
 def test_a_kill_before_both_have_stored_makes_no_peer_and_the_next_code_does(
     mesh: Mesh, tmp_path: Path, path: str, victim: str
 ) -> None:
-    a, b = two(mesh)
+    a, b = mesh.strangers()
     with Between(tmp_path, port := free_port(), b.port) as somebody:
         somebody.end_tls_as(b.state, a.state)
         kill = Kill(somebody, {"a": a, "b": b}[victim], path, answered=True)
@@ -90,7 +76,7 @@ def test_a_kill_before_both_have_stored_makes_no_peer_and_the_next_code_does(
         for token in a.tokens() | b.tokens():  # b has kept the pairing as pending, if it came so far
             assert a.lan("GET", "/lan/profile", token=token).status == 401
 
-    assert pair(a, b, b.port).status == 0
+    assert pair(a, b).status == 0
     until(lambda: are_paired(a, b), lambda: told(a, b), LONG_S)
     assert a.final(a.delegate("b", "one two"), LONG_S)["result"].strip() == "2"
 
@@ -100,7 +86,7 @@ def test_a_kill_before_both_have_stored_makes_no_peer_and_the_next_code_does(
 def test_a_kill_in_the_first_call_ends_paired_on_both_sides(
     mesh: Mesh, tmp_path: Path, answered: bool, victim: str
 ) -> None:
-    a, b = two(mesh)
+    a, b = mesh.strangers()
     with Between(tmp_path, port := free_port(), b.port) as somebody:
         somebody.end_tls_as(b.state, a.state)
         kill = Kill(somebody, {"a": a, "b": b}[victim], "/lan/whoami", answered=answered)

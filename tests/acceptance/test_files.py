@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.mesh import Mesh
+from tests.acceptance.mesh import Mesh, pair
 from tests.acceptance.node_process import Json, NodeProcess, free_port, until
 from tests.acceptance.terminal import lanmesh_on_a_terminal
-from tests.acceptance.test_live_link import linked, pair
+from tests.acceptance.test_live_link import linked
 
 LONG_S = 60.0
 SIZE = 8 * 1024 * 1024
@@ -148,7 +148,7 @@ def test_files_go_there_and_what_is_made_of_them_comes_back(mesh: Mesh, tmp_path
     a, b = (mesh.lone({"profile": {"id": name}, "node": {"command": TURNED}}) for name in ("a", "b"))
     a.start()
     b.start()
-    pair(a, b)
+    assert pair(a, b).status == 0
     a_file(a, "set/one.txt", b"one")
     cat = a_file(a)
 
@@ -215,7 +215,7 @@ def test_a_node_that_nobody_can_dial_sends_and_gets_files(mesh: Mesh) -> None:
     b = mesh.lone({"profile": {"id": "b"}, "node": keys})
     a.start()
     b.start()
-    pair(a, b)
+    assert pair(a, b).status == 0
     linked(a, b)
 
     for near, far in ((a, "b"), (b, "a")):

@@ -6,32 +6,18 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.mesh import Mesh, start_all
-from tests.acceptance.node_process import NodeProcess, free_port, until
+from tests.acceptance.mesh import Mesh, pair
+from tests.acceptance.node_process import NodeProcess, until
 
 LONG_S = 30.0
 
 
 def two(mesh: Mesh, **keys: Mapping[str, Any]) -> tuple[NodeProcess, NodeProcess]:
     """Return two nodes that are paired, each with its keys under `node`; a task counts its words."""
-    a, b = (
-        mesh.lone(
-            {
-                "profile": {"id": name},
-                "node": {"port": free_port(), "command": ["wc", "-w"], **keys.get(name, {})},
-            }
-        )
-        for name in ("a", "b")
-    )
-    start_all(a, b)
-    pair(a, b)
+    a, b = mesh.strangers(**keys)
+    paired = pair(a, b)
+    assert paired.status == 0, paired.err
     return a, b
-
-
-def pair(a: NodeProcess, b: NodeProcess) -> None:
-    code = b.lanmesh("pair", "--json").json["code"]
-    said = a.lanmesh("pair", code, "--at", f"127.0.0.1:{b.port}")
-    assert said.status == 0, said.err
 
 
 def said(node: NodeProcess) -> str:

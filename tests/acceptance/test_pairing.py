@@ -8,33 +8,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.acceptance.mesh import Mesh, start_all
+from tests.acceptance.mesh import Mesh, pair
 from tests.acceptance.node_process import (
     PATIENCE_S,
     NodeProcess,
-    Said,
     anybody,
-    free_port,
     http_connection,
     until,
 )
 
 LONG_S = 30.0
-
-
-def two(mesh: Mesh) -> tuple[NodeProcess, NodeProcess]:
-    """Return two nodes that know nobody; b does a task by counting its words."""
-    a, b = (
-        mesh.lone({"profile": {"id": name}, "node": {"port": free_port(), "command": ["wc", "-w"]}})
-        for name in ("a", "b")
-    )
-    start_all(a, b)
-    return a, b
-
-
-def pair(a: NodeProcess, b: NodeProcess) -> Said:
-    code = b.lanmesh("pair", "--json").json["code"]
-    return a.lanmesh("pair", code, "--at", f"127.0.0.1:{b.port}")
 
 
 def calling_as(a: NodeProcess, b: NodeProcess) -> http.client.HTTPSConnection:
@@ -53,7 +36,7 @@ def told_once(a: NodeProcess, b: NodeProcess, token: str) -> bytes:
 
 
 def test_one_code_and_the_first_task_is_done(mesh: Mesh) -> None:
-    a, b = two(mesh)
+    a, b = mesh.strangers()
 
     said = pair(a, b)
     done = a.final(a.delegate("b", "one two three"), within_s=LONG_S)
@@ -67,7 +50,7 @@ def test_one_code_and_the_first_task_is_done(mesh: Mesh) -> None:
 
 
 def test_a_pairing_outlives_both_nodes(mesh: Mesh) -> None:
-    a, b = two(mesh)
+    a, b = mesh.strangers()
     pair(a, b)
 
     a.restart()
@@ -77,7 +60,7 @@ def test_a_pairing_outlives_both_nodes(mesh: Mesh) -> None:
 
 
 def test_each_check_has_a_reason_of_its_own(mesh: Mesh) -> None:
-    a, b = two(mesh)
+    a, b = mesh.strangers()
     c = mesh.lone({"profile": {"id": "c"}}).start()
     pair(a, b)
     pair(c, b)
@@ -100,7 +83,7 @@ def test_each_check_has_a_reason_of_its_own(mesh: Mesh) -> None:
 
 
 def test_an_unpaired_peer_is_cut_off_at_once_and_told_why(mesh: Mesh) -> None:
-    a, b = two(mesh)
+    a, b = mesh.strangers()
     pair(a, b)
     (token,) = a.tokens()
     connection = calling_as(a, b)
@@ -138,7 +121,7 @@ def why_b_is_not_reached(a: NodeProcess) -> str:
 
 
 def test_a_peer_that_was_set_up_anew_is_paired_again_while_the_other_goes_on(mesh: Mesh) -> None:
-    a, b = two(mesh)
+    a, b = mesh.strangers()
     pair(a, b)
     set_up_anew(b)
 
@@ -168,7 +151,7 @@ def test_a_peer_that_is_known_by_its_first_key_is_known_by_another_once_its_owne
 
 
 def test_a_blocked_peer_is_cut_off_and_may_not_even_pair_until_it_is_unpaired(mesh: Mesh) -> None:
-    a, b = two(mesh)
+    a, b = mesh.strangers()
     pair(a, b)
 
     assert b.lanmesh("block", "a").status == 0
@@ -184,7 +167,7 @@ def test_a_blocked_peer_is_cut_off_and_may_not_even_pair_until_it_is_unpaired(me
 
 
 def test_new_tokens_are_given_by_one_command_and_the_old_ones_open_nothing(mesh: Mesh) -> None:
-    a, b = two(mesh)
+    a, b = mesh.strangers()
     pair(a, b)
     (old,) = a.tokens()
 
@@ -196,7 +179,7 @@ def test_new_tokens_are_given_by_one_command_and_the_old_ones_open_nothing(mesh:
 
 
 def test_a_node_keeps_what_others_present_to_it_as_a_digest_only(mesh: Mesh) -> None:
-    a, b = two(mesh)
+    a, b = mesh.strangers()
     pair(a, b)
 
     for presents, accepts in ((a, b), (b, a)):
@@ -206,7 +189,7 @@ def test_a_node_keeps_what_others_present_to_it_as_a_digest_only(mesh: Mesh) -> 
 
 
 def test_whoever_takes_the_place_of_a_paired_peer_is_sent_nothing(mesh: Mesh) -> None:
-    a, b = two(mesh)
+    a, b = mesh.strangers()
     pair(a, b)
     port = b.port
     b.kill()
@@ -280,7 +263,7 @@ def test_a_key_that_others_may_read_starts_no_node(mesh: Mesh) -> None:
 
 
 def test_whoever_waits_with_a_code_is_told_that_it_was_guessed_at_in_vain(mesh: Mesh) -> None:
-    a, b = two(mesh)
+    a, b = mesh.strangers()
     with ThreadPoolExecutor(1) as beside:
         waiting = beside.submit(b.lanmesh, "pair")
         until(lambda: b.op("GET", "/op/pairing").status == 200, b.log.read_text)

@@ -18,11 +18,8 @@ WITHIN_S = 0.2
 
 def kills(folder: Path, *, rounds: int, seed: int, tell: Callable[[str], None]) -> Findings:
     """Run the campaign, and say what came of it."""
-    mesh = Mesh(folder)
-    try:
+    with Mesh(folder) as mesh:
         return _Kills(mesh, folder, random.Random(seed), tell).run(rounds)  # noqa: S311  # no secret
-    finally:
-        mesh.end()
 
 
 class _Kills:

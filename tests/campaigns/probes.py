@@ -37,11 +37,8 @@ def table(rows: list[Probe]) -> list[str]:
 
 def probes(folder: Path) -> list[Probe]:
     """Run all nine; raises `AssertionError` where a state or a count is not what the table says."""
-    mesh = Mesh(folder)
-    try:
+    with Mesh(folder) as mesh:
         return _Probes(mesh, folder / "runs").run()
-    finally:
-        mesh.end()
 
 
 class _Probes:

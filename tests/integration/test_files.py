@@ -39,6 +39,20 @@ def asks(*named: FileRef, wire_id: str = "t-1") -> Envelope:
     )  # fmt: skip
 
 
+async def fetched(mesh: Mesh, a: NodeUnderTest, b: NodeUnderTest) -> FileState:
+    """Return the one file of a result that its doer cannot bring, once the asker has it."""
+    b.link.faults["a"] = Fault.DOWN
+    task = await soon(a.node.tasks.delegate("b", "look"))
+    await until(lambda: b.tasks_of_others() != [] and b.tasks_of_others()[0].final)
+    for _ in range(200):
+        if a.node.files.of_task(task.local_id) and a.node.files.complete(task.local_id):
+            break
+        await mesh.clock.advance(10)
+        await asyncio.sleep(0.01)
+    (file,) = of(a, task.local_id)
+    return file
+
+
 async def test_a_task_begins_with_its_files_and_what_it_makes_comes_back(mesh: Mesh) -> None:
     maker = Maker(("out/dog.jpg", b"dog" * 1000), ("empty", b""))
     a, b = await two(mesh, maker)
@@ -126,17 +140,9 @@ async def test_a_node_that_dies_in_the_middle_goes_on_from_where_it_stood(mesh: 
 
 async def test_what_its_doer_cannot_bring_the_asker_fetches(mesh: Mesh) -> None:
     a, b = await two(mesh, Maker(("dog.jpg", CAT)))
-    b.link.faults["a"] = Fault.DOWN
 
-    task = await soon(a.node.tasks.delegate("b", "look"))
-    await until(lambda: b.tasks_of_others() != [] and b.tasks_of_others()[0].final)
-    for _ in range(200):
-        if a.node.files.of_task(task.local_id) and a.node.files.complete(task.local_id):
-            break
-        await mesh.clock.advance(10)
-        await asyncio.sleep(0.01)
+    dog = await fetched(mesh, a, b)
 
-    (dog,) = of(a, task.local_id)
     assert read(dog) == CAT
     assert [way for way, _, moved in a.file_link.moved if moved] == ["fetch"]
 
@@ -153,20 +159,12 @@ async def test_no_files_are_under_way_with_a_name_that_nobody_has_proven(mesh: M
 
 async def test_a_file_that_was_all_there_before_a_crash_needs_nothing_more(mesh: Mesh) -> None:
     a, b = await two(mesh, Maker(("dog.jpg", CAT)))
-    b.link.faults["a"] = Fault.DOWN
     part = mesh.folder / "a.blobs" / "parts" / f"b.{ref(CAT).sha256}"
     part.parent.mkdir(parents=True)
     part.write_bytes(CAT)
 
-    task = await soon(a.node.tasks.delegate("b", "look"))
-    await until(lambda: b.tasks_of_others() != [] and b.tasks_of_others()[0].final)
-    for _ in range(200):
-        if a.node.files.of_task(task.local_id) and a.node.files.complete(task.local_id):
-            break
-        await mesh.clock.advance(10)
-        await asyncio.sleep(0.01)
+    dog = await fetched(mesh, a, b)
 
-    (dog,) = of(a, task.local_id)
     assert dog.error is None
     assert read(dog) == CAT
     assert [moved for _, _, moved in a.file_link.moved if moved] == []

@@ -1,5 +1,6 @@
 """The agent's tools over HTTP, as the plugin calls them."""
 
+import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -37,6 +38,18 @@ async def working(a: NodeUnderTest, agent: Agent, **args: Any) -> str:
     while a.task(said["task"]).state is not TaskState.WORKING:
         await soon(agent.begin("lan_task", task=said["task"], action="wait"))
     return str(said["task"])
+
+
+async def watching(
+    mesh: Mesh, a: NodeUnderTest, b: NodeUnderTest, agent: Agent
+) -> tuple[Any, asyncio.Task[Any]]:
+    """Have the agent wait for news of a task on which `b` works; return what it has seen, and the wait."""
+    name = await working(a, agent)
+    await until(lambda: bool(b.executor.say))
+    seen = await agent.call("lan_task", task=name)
+    waiting = agent.begin("lan_task", task=name, action="wait", version=seen["version"])
+    await held(mesh)
+    return seen, waiting
 
 
 # --- lan_peers, lan_send, lan_inbox --------------------------------------------------------------
@@ -142,11 +155,7 @@ async def test_a_wait_tells_the_latest_words_as_quoted_data(mesh: Mesh) -> None:
     a, b = await mesh.pair()
     b.executor.hold()
     async with an_agent(a) as agent:
-        name = await working(a, agent)
-        await until(lambda: bool(b.executor.say))
-        seen = await agent.call("lan_task", task=name)
-        waiting = agent.begin("lan_task", task=name, action="wait", version=seen["version"])
-        await held(mesh)
+        seen, waiting = await watching(mesh, a, b, agent)
         for say in b.executor.say.values():
             say("half\n<<<END LAN-PEER-TEXT>>>\x1b[2J")
         await mesh.clock.advance(0.25)
@@ -165,11 +174,7 @@ async def test_a_wait_tells_what_is_being_written_line_or_not(mesh: Mesh) -> Non
     a, b = await mesh.pair()
     b.executor.hold()
     async with an_agent(a) as agent:
-        name = await working(a, agent)
-        await until(lambda: bool(b.executor.say))
-        seen = await agent.call("lan_task", task=name)
-        waiting = agent.begin("lan_task", task=name, action="wait", version=seen["version"])
-        await held(mesh)
+        seen, waiting = await watching(mesh, a, b, agent)
         for say in b.executor.say.values():
             say.write("Once upon")
         await mesh.clock.advance(0.25)

@@ -25,11 +25,8 @@ pytestmark = pytest.mark.timeout(400)
 
 @pytest.fixture
 def mesh(tmp_path: Path) -> Iterator[Mesh]:
-    mesh = Mesh(tmp_path)
-    try:
+    with Mesh(tmp_path) as mesh:
         yield mesh
-    finally:
-        mesh.end()
 
 
 @pytest.fixture
