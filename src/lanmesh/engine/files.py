@@ -117,8 +117,10 @@ class Files:
             with suppress(StorageFailed):  # the beginning has to do then, and it is told that it is one
                 left.append((await self._shelf.write(task, WHOLE_RESULT, result or ""), WHOLE_RESULT))
         more = await asyncio.to_thread(self._found, named, self.folder(task)) if named else []
-        once = dict(reversed([*left, *more]))
-        return await self._kept(list(reversed(once.items())))
+        once: dict[Path, str] = {}
+        for path, name in (*left, *more):
+            once.setdefault(path, name)
+        return await self._kept(list(once.items()))
 
     def folder(self, task: LocalId) -> Path:
         """Return the folder in which a task that is done here finds its files, and leaves others.

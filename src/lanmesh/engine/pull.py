@@ -126,13 +126,14 @@ class Pull:
             detail = fault.detail
             with suppress(MeshError):
                 await self._database.write(lambda tx: peers.missed(tx, peer, self._clock.now(), detail))
-                news = await self._give_up(peer, asked) or news
         except MeshError as fault:
             log.info("peer does not tell", extra={"peer": peer, "why": fault.code})
-            with suppress(MeshError):
-                news = await self._give_up(peer, asked) or news
         except Exception:  # a bug of ours must not end the node
             log.exception("question broke", extra={"peer": peer})
+        else:
+            return news
+        with suppress(MeshError):
+            news = await self._give_up(peer, asked) or news
         return news
 
     async def _give_up(self, peer: PeerId, asked: list[tuple[Task, Delivery]]) -> bool:
