@@ -25,6 +25,7 @@ from lanmesh.engine.drafts import Drafts
 from lanmesh.engine.envelopes import Envelopes
 from lanmesh.engine.events import Events
 from lanmesh.engine.files import Files, Standing
+from lanmesh.engine.layout import Layout
 from lanmesh.engine.mail import Mailroom
 from lanmesh.engine.node import Node
 from lanmesh.engine.outcomes import Outcomes
@@ -819,7 +820,7 @@ class NodeUnderTest:
 
     def _compose(
         self,
-    ) -> tuple[Node, Runner, Deliveries, list[Pull | Approvals | Questions | Files | Carriage]]:
+    ) -> tuple[Node, Runner, Deliveries, list[Pull | Approvals | Questions | Layout | Carriage]]:
         self.roster = Roster(
             database=self.database,
             clock=self.clock,
@@ -890,13 +891,9 @@ class NodeUnderTest:
         mail = Mailroom(
             database=self.database, events=self.events, clock=self.clock, peers=peers, envelopes=envelopes
         )
-        files = Files(
-            database=self.database,
-            events=self.events,
-            clock=self.clock,
-            shelf=self.shelf,
-            allowance=peers.allowance,
-            outcomes=outcomes,
+        files = Files(database=self.database, clock=self.clock, shelf=self.shelf, allowance=peers.allowance)
+        layout = Layout(
+            database=self.database, events=self.events, clock=self.clock, shelf=self.shelf, outcomes=outcomes
         )
         carriage = Carriage(
             database=self.database,
@@ -950,7 +947,7 @@ class NodeUnderTest:
         approvals = Approvals(
             database=self.database, events=self.events, clock=self.clock, outcomes=outcomes, me=self.name
         )
-        return node, runner, deliveries, [pull, approvals, questions, files, carriage]
+        return node, runner, deliveries, [pull, approvals, questions, layout, carriage]
 
 
 class Mesh:

@@ -24,6 +24,7 @@ from lanmesh.engine.drafts import Drafts
 from lanmesh.engine.envelopes import Envelopes
 from lanmesh.engine.events import Events
 from lanmesh.engine.files import Files
+from lanmesh.engine.layout import Layout
 from lanmesh.engine.mail import Mailroom
 from lanmesh.engine.node import Node
 from lanmesh.engine.outcomes import Outcomes
@@ -206,14 +207,8 @@ class Composition:
             limits=settings.limits,
         )
         shelf = Shelf(self._folder.blobs, self._folder.work)
-        files = Files(
-            database=database,
-            events=self._events,
-            clock=clock,
-            shelf=shelf,
-            allowance=peers.allowance,
-            outcomes=outcomes,
-        )
+        files = Files(database=database, clock=clock, shelf=shelf, allowance=peers.allowance)
+        layout = Layout(database=database, events=self._events, clock=clock, shelf=shelf, outcomes=outcomes)
         carriage = Carriage(
             database=database, events=self._events, clock=clock, chance=chance, link=HttpFiles(link),
             shelf=shelf, room=files, dialled=not settings.node.dial_only,
@@ -295,7 +290,7 @@ class Composition:
                 approvals.run(),
                 questions.run(),
                 retention.run(),
-                files.run(),
+                layout.run(),
                 carriage.run(),
                 presences.run(),
                 *beside.works(node),
