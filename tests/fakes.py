@@ -865,6 +865,7 @@ class NodeUnderTest:
             chance=self.chance,
             link=self.link,
             drafts=drafts,
+            allowance=peers.allowance,
         )
         tasks = self.parts.tasks(
             database=self.database,
@@ -943,6 +944,7 @@ class NodeUnderTest:
             clock=self.clock,
             chance=self.chance,
             link=self.link,
+            allowance=peers.allowance,
         )
         approvals = Approvals(
             database=self.database, events=self.events, clock=self.clock, outcomes=outcomes, me=self.name

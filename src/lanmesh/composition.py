@@ -216,7 +216,13 @@ class Composition:
         drafts = Drafts(self._events)
         watching = Watching(database=database, events=self._events, clock=clock, drafts=drafts)
         pull = Pull(
-            database=database, events=self._events, clock=clock, chance=chance, link=link, drafts=drafts
+            database=database,
+            events=self._events,
+            clock=clock,
+            chance=chance,
+            link=link,
+            drafts=drafts,
+            allowance=peers.allowance,
         )
         node = Node(
             tasks=Tasks(
@@ -273,7 +279,14 @@ class Composition:
             files=files,
             drafts=drafts,
         )
-        deliveries = Deliveries(database=database, events=self._events, clock=clock, chance=chance, link=link)
+        deliveries = Deliveries(
+            database=database,
+            events=self._events,
+            clock=clock,
+            chance=chance,
+            link=link,
+            allowance=peers.allowance,
+        )
         approvals = Approvals(
             database=database, events=self._events, clock=clock, outcomes=outcomes, me=settings.identity.id
         )

@@ -61,7 +61,7 @@ class Allowance:
         if peer is not None and envelope.files and FILE not in peer.may:
             raise NotAllowed(f"{peer.id} may not send files to this node; its owner decides that")
         if envelope.files:
-            self.check_files(tx, caller, sum(file.size for file in envelope.files))
+            self.check_files(tx, caller.origin, sum(file.size for file in envelope.files))
         if envelope.type is EnvelopeType.TASK:
             open_now = tasks.count_open(tx, caller.origin)
             if open_now >= self._limits.open_tasks:
@@ -77,17 +77,22 @@ class Allowance:
                 retry_after_s=_FREED_S,
             )
 
-    def check_files(self, tx: Transaction, caller: Caller, more: int = 0) -> None:
-        """Check that a caller may have some more bytes of files here.
+    def room(self, tx: Transaction, origin: Origin) -> int:
+        """Return how many more bytes of files an origin may have here; below 0: it has too many."""
+        return self._limits.file_bytes - files.bytes_of(tx, origin)
+
+    def check_files(self, tx: Transaction, origin: Origin, more: int = 0) -> None:
+        """Check that an origin may have some more bytes of files here.
 
         Raises:
             QuotaReached: It may not.
         """
-        there = files.bytes_of(tx, caller.origin)
-        if there + more > self._limits.file_bytes:
+        room = self.room(tx, origin)
+        if more > room:
+            there, most = self._limits.file_bytes - room, self._limits.file_bytes
             raise QuotaReached(
-                f"{there} bytes of your files are here, {more} more would come: "
-                f"at most {self._limits.file_bytes} are kept",
+                f"{there} bytes of your files are here or named, {more} more would come: "
+                f"at most {most} are kept, each as often as it was named",
                 retry_after_s=_FREED_S,
             )
 

@@ -120,7 +120,7 @@ class Arrivals:
             if task is None:
                 raise TaskNotFound(f"this node asked for no task {ids.quoted(report.task_id)}")
             _check_doer(caller, envelope.reply_key, task)
-            after = reports.record(tx, task, report, now)
+            after = reports.record(tx, task, report, now, self._peers.allowance)
             inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=task.local_id)
             self._peers.note_contact(tx, envelope.sender)
             return report_of(after)

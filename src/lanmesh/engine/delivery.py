@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from lanmesh.engine import reports
+from lanmesh.engine.allowance import Allowance
 from lanmesh.engine.each_peer import for_each_peer
 from lanmesh.engine.events import Events
 from lanmesh.engine.lane import Attempt, Lane
@@ -26,7 +27,14 @@ class Deliveries:
     """Sends what the outbox holds. Each peer has a lane of its own, so a dead one holds up no other."""
 
     def __init__(
-        self, *, database: Database, events: Events, clock: Clock, chance: Random, link: PeerLink
+        self,
+        *,
+        database: Database,
+        events: Events,
+        clock: Clock,
+        chance: Random,
+        link: PeerLink,
+        allowance: Allowance,
     ) -> None:
         """Send over a link."""
         self._database = database
@@ -34,6 +42,7 @@ class Deliveries:
         self._clock = clock
         self._chance = chance
         self._link = link
+        self._allowance = allowance
 
     async def recover(self) -> None:
         """Settle what an earlier boot was sending when it ended: it may have arrived, so it is sent again."""
@@ -150,7 +159,8 @@ class Deliveries:
             if report is not None and sent.task is not None and sent.envelope.type in reports.TO_THE_DOER:
                 # Without an id of the doer's own it has only been told of the task, and not to begin it.
                 has_it = sent.envelope.type is EnvelopeType.TASK or bool(report.local_id)
-                reports.record(tx, tasks.get(tx, sent.task), report, now, has_it=has_it)
+                task = tasks.get(tx, sent.task)
+                reports.record(tx, task, report, now, self._allowance, has_it=has_it)
 
         return change
 

@@ -182,7 +182,6 @@ class Files:
         standing = self._standing(caller.origin, sha256)
         if standing.whole:
             return standing
-        self._allowance.check_files(self._database.read, caller)
         if offset != standing.present:
             raise OffsetDiffers(f"{standing.present} bytes of this file are here: go on from there")
         if size is not None and offset + size > standing.size:
@@ -195,8 +194,10 @@ class Files:
 
         Raises:
             FileDiffers: It was not what was announced; after the second time it is given up.
+            QuotaReached: More than may be here of that origin's has been named.
         """
         named = self._expected(origin, sha256)
+        self._allowance.check_files(self._database.read, origin)
         key = origin, sha256
         if key in self._coming:
             raise TooBusy("this file is just being sent", retry_after_s=_BUSY_S)

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from lanmesh.engine import reports
+from lanmesh.engine.allowance import Allowance
 from lanmesh.engine.drafts import Drafts
 from lanmesh.engine.each_peer import for_each_peer
 from lanmesh.engine.events import Events, heard
@@ -55,6 +56,7 @@ class Pull:
         chance: Random,
         link: PeerLink,
         drafts: Drafts,
+        allowance: Allowance,
     ) -> None:
         """Ask over a link."""
         self._drafts = drafts
@@ -63,6 +65,7 @@ class Pull:
         self._clock = clock
         self._chance = chance
         self._link = link
+        self._allowance = allowance
 
     async def run(self) -> None:
         """Keep up with every peer that was asked for something, until cancelled."""
@@ -203,7 +206,7 @@ class Pull:
         def change(tx: Transaction) -> Task:
             now = self._clock.now()
             peers.reached(tx, PeerId(task.peer), now)
-            return reports.record(tx, tasks.get(tx, task.local_id), report, now)
+            return reports.record(tx, tasks.get(tx, task.local_id), report, now, self._allowance)
 
         return change
 

@@ -1,5 +1,6 @@
 """what is known here of a task that a peer was asked for"""
 
+from lanmesh.engine.allowance import Allowance
 from lanmesh.errors import IllegalTransition
 from lanmesh.model.delivery import TRANSITIONS, DeliveryEvent
 from lanmesh.model.envelope import Answer, Cancel, EnvelopeType, Payload
@@ -19,17 +20,27 @@ _LONGEST_SENTENCE = 4000
 """Characters of what a task's history tells of one report; the task itself has all of it."""
 
 
-def record(tx: Transaction, task: Task, report: TaskReport, now: float, *, has_it: bool = True) -> Task:
+def record(
+    tx: Transaction,
+    task: Task,
+    report: TaskReport,
+    now: float,
+    allowance: Allowance,
+    *,
+    has_it: bool = True,
+) -> Task:
     """Keep what the peer reports of a task; return the task as it is then.
 
     An overtaken report, and any report of a task whose end was reported, changes nothing. An end
-    that was only assumed gives way, and whoever asked is told anew.
+    that was only assumed gives way, and whoever asked is told anew. Of its files, those are given up
+    that would be more than the peer may have here; the rest of it counts.
 
     Args:
         tx: The transaction.
         task: The task.
         report: What the peer says.
         now: When.
+        allowance: What the peer may.
         has_it: Whether the peer must have the request, as whoever reports of a task does, whatever
             became of the answer to that; one that answers a cancel may have been overtaken by it.
     """
@@ -42,9 +53,10 @@ def record(tx: Transaction, task: Task, report: TaskReport, now: float, *, has_i
     if task.assumed:
         tasks.unread(tx, task.local_id)
     if report.files and after.final:
+        origin = Origin(task.peer)
         files.announce(
-            tx, report.files, origin=Origin(task.peer), peer=task.peer, envelope="", now=now,
-            task=task.local_id, made=True,
+            tx, report.files, origin=origin, peer=task.peer, envelope="", now=now,
+            task=task.local_id, made=True, room=allowance.room(tx, origin),
         )  # fmt: skip
     words = None if after.progress == task.progress else after.progress
     if words is None or not _same_but_words(task, after):

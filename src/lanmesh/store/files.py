@@ -68,6 +68,7 @@ def announce(
     task: LocalId | None = None,
     made: bool = False,
     reader: Origin | None = None,
+    room: int | None = None,
 ) -> None:
     """Note the files that an envelope names; from then on their bytes may come, or be read.
 
@@ -81,6 +82,7 @@ def announce(
         task: The task here that they belong to; `None`: the envelope is a message.
         made: Whether the task's doer has made them.
         reader: Of this node's own: who may read them here.
+        room: How many bytes of them may come; what is beyond is given up. `None`: all may.
 
     Raises:
         InvalidRequest: A hash was announced before with another size; or, of this node's own, its
@@ -101,6 +103,13 @@ def announce(
             error = f"the file with sha256 {ref.sha256[:12]}… is not one of {ref.size} bytes"
             if origin == SELF or not made:
                 raise InvalidRequest(error)
+        elif room is not None and ref.size > room:
+            error = (
+                f"its {ref.size} bytes are more than may come from {peer}, which are {max(0, room)}: raise "
+                "node.maxFiles, or remove what came from there earlier, and ask for it again"
+            )
+        elif room is not None:
+            room -= ref.size
         tx.run(
             "INSERT INTO files (origin, sha256, size, name, media, envelope, peer, reader, task, made, "
             "settled_at, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -110,8 +119,12 @@ def announce(
 
 
 def expected(tx: Transaction, origin: Origin, sha256: str) -> Named | None:
-    """Return a file that an envelope of this origin's has announced; `None` if none has."""
-    row = tx.row(_FILE + "WHERE f.sha256 = ? AND f.origin = ? ORDER BY f.seq DESC LIMIT 1", sha256, origin)
+    """Return a file that an origin has announced, one that is waited for first; `None` if it has none."""
+    row = tx.row(
+        _FILE + "WHERE f.sha256 = ? AND f.origin = ? "
+        "ORDER BY f.settled_at IS NOT NULL, f.error IS NOT NULL, f.seq DESC LIMIT 1",
+        sha256, origin,
+    )  # fmt: skip
     return None if row is None or origin == SELF else _named(row)
 
 
@@ -228,8 +241,12 @@ def peers(tx: Transaction) -> list[PeerId]:
 
 
 def bytes_of(tx: Transaction, origin: Origin) -> int:
-    """Return how many bytes of files an origin has here, those included that are still to come."""
-    return tx.number("SELECT coalesce(sum(size), 0) FROM blobs WHERE origin = ?", origin)
+    """Return how many bytes of files an origin takes up here: those to come, and each copy that lies here."""
+    return tx.number(
+        "SELECT coalesce(sum(size), 0) FROM files "
+        "WHERE origin = ? AND (settled_at IS NULL OR place IS NOT NULL)",
+        origin,
+    )
 
 
 def forget(tx: Transaction, before: float, *, limit: int) -> int:
