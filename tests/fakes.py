@@ -15,32 +15,19 @@ import apsw
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lanmesh.engine.admission import Limits
-from lanmesh.engine.approvals import Approvals
-from lanmesh.engine.arrivals import Arrivals
+from lanmesh.engine.assembly import Engine, World
 from lanmesh.engine.callers import Caller, InboundToken, digest_of
 from lanmesh.engine.cancel import Cancels
-from lanmesh.engine.carriage import Carriage
 from lanmesh.engine.delivery import Deliveries
-from lanmesh.engine.drafts import Drafts
-from lanmesh.engine.envelopes import Envelopes
 from lanmesh.engine.events import Events
-from lanmesh.engine.files import Files, Standing
-from lanmesh.engine.layout import Layout
-from lanmesh.engine.mail import Mailroom
+from lanmesh.engine.files import Standing
 from lanmesh.engine.node import Node
-from lanmesh.engine.outcomes import Outcomes
-from lanmesh.engine.pairing import Pairings
-from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import BytesFrom, Clock, Executor, Interrupted, Progress, Random
 from lanmesh.engine.presence import Presences
-from lanmesh.engine.pull import Pull
-from lanmesh.engine.questions import Questions
 from lanmesh.engine.retention import Retention
 from lanmesh.engine.roster import Roster
 from lanmesh.engine.runner import Runner
 from lanmesh.engine.sightings import Sightings
-from lanmesh.engine.tasks import Tasks
-from lanmesh.engine.watching import Watching
 from lanmesh.errors import (
     AnswerLost,
     MeshError,
@@ -623,7 +610,6 @@ class Parts:
     """What a node is made of; a test of the tests puts a faulty one in."""
 
     database: type[Database] = Database
-    tasks: type[Tasks] = Tasks
     cancels: type[Cancels] = Cancels
     retention: type[Retention] = Retention
     runner: type[Runner] = Runner
@@ -699,7 +685,7 @@ class NodeUnderTest:
         self.writer = InlineWriter()
         self.events = Events()
         self.database = Database(self.path, in_writer=self.writer, on_commit=self._committed)
-        self.node, self.runner, self._deliveries, self._others = self._compose()
+        self._compose()
         self._stopping = asyncio.Event()
         ready = asyncio.Event()
         self._life = asyncio.create_task(self._live(ready))
@@ -802,12 +788,8 @@ class NodeUnderTest:
     async def _live(self, ready: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
             writing = group.create_task(self.database.serve())
-            await self.node.peers.configure(self.accept_mode)
-            await self._deliveries.recover()
-            self._working = [
-                group.create_task(part.run())
-                for part in (self.runner, self._deliveries, self.node.pairing, *self._others)
-            ]
+            await self._engine.begin(self.accept_mode)
+            self._working = [group.create_task(work.run()) for work in self._engine.works]
             ready.set()
             await self._stopping.wait()
             self.node.tasks.stop()
@@ -818,9 +800,7 @@ class NodeUnderTest:
             await writing
         self.database.release()
 
-    def _compose(
-        self,
-    ) -> tuple[Node, Runner, Deliveries, list[Pull | Approvals | Questions | Layout | Carriage]]:
+    def _compose(self) -> None:
         self.roster = Roster(
             database=self.database,
             clock=self.clock,
@@ -833,123 +813,32 @@ class NodeUnderTest:
         self.sightings = Sightings(
             node_id=self.node_id, peer_of=self.roster.peer_of, events=self.events, clock=self.clock
         )
-        envelopes = Envelopes(self.name, self.clock, self.chance)
-        outcomes = Outcomes(envelopes, self.roster, self.clock)
-        cancels = self.parts.cancels(envelopes, outcomes, self.clock)
-        questions = Questions(
+        self.presences = Presences(self.roster, self.machine, self.clock)
+        world = World(
             database=self.database,
             events=self.events,
             clock=self.clock,
-            envelopes=envelopes,
-            outcomes=outcomes,
-        )
-        self.presences = Presences(self.roster, self.machine, self.clock)
-        peers = Peers(
-            database=self.database,
-            clock=self.clock,
+            chance=self.chance,
+            roster=self.roster,
+            presences=self.presences,
+            sightings=self.sightings,
             link=self.link,
+            file_link=self.file_link,
+            strangers=self.strangers,
+            shelf=self.shelf,
             machine=self.machine,
             surroundings=self.surroundings,
-            presences=self.presences,
-            roster=self.roster,
-            identity=Identity(id=self.name, name=f"The node {self.name}"),
-            version="0.0.0",
-            limits=self.limits,
-        )
-        drafts = Drafts(self.events)
-        watching = Watching(database=self.database, events=self.events, clock=self.clock, drafts=drafts)
-        pull = Pull(
-            database=self.database,
-            events=self.events,
-            clock=self.clock,
-            chance=self.chance,
-            link=self.link,
-            drafts=drafts,
-            allowance=peers.allowance,
-        )
-        tasks = self.parts.tasks(
-            database=self.database,
-            clock=self.clock,
-            chance=self.chance,
-            watching=watching,
-            pull=pull,
-            peers=peers,
-            envelopes=envelopes,
-            outcomes=outcomes,
-            cancels=cancels,
-            questions=questions,
-        )
-        arrivals = Arrivals(
-            database=self.database,
-            clock=self.clock,
-            chance=self.chance,
-            watching=watching,
-            peers=peers,
-            cancels=cancels,
-            questions=questions,
-            limits=self.limits,
-        )
-        mail = Mailroom(
-            database=self.database, events=self.events, clock=self.clock, peers=peers, envelopes=envelopes
-        )
-        files = Files(database=self.database, clock=self.clock, shelf=self.shelf, allowance=peers.allowance)
-        layout = Layout(
-            database=self.database, events=self.events, clock=self.clock, shelf=self.shelf, outcomes=outcomes
-        )
-        carriage = Carriage(
-            database=self.database,
-            events=self.events,
-            clock=self.clock,
-            chance=self.chance,
-            link=self.file_link,
-            shelf=self.shelf,
-            room=files,
-        )
-        node = Node(
-            tasks=tasks,
-            arrivals=arrivals,
-            mail=mail,
-            files=files,
-            peers=peers,
-            pairing=Pairings(
-                database=self.database,
-                events=self.events,
-                clock=self.clock,
-                chance=self.chance,
-                roster=self.roster,
-                strangers=self.strangers,
-                sightings=self.sightings,
-                certificate=self.certificate,
-                port=DEFAULT_PORT,
-            ),
-            roster=self.roster,
-            clock=self.clock,
-            database=self.database,
-            version="0.0.0",
-        )
-        runner = self.parts.runner(
-            database=self.database,
-            events=self.events,
-            clock=self.clock,
             executor=self.worker,
-            outcomes=outcomes,
+            identity=Identity(id=self.name, name=f"The node {self.name}"),
+            certificate=self.certificate,
+            version="0.0.0",
             boot=self.boot,
-            concurrency=self.limits.concurrency,
-            files=files,
-            drafts=drafts,
+            port=DEFAULT_PORT,
+            limits=self.limits,
         )
-        deliveries = self.parts.deliveries(
-            database=self.database,
-            events=self.events,
-            clock=self.clock,
-            chance=self.chance,
-            link=self.link,
-            allowance=peers.allowance,
-        )
-        approvals = Approvals(
-            database=self.database, events=self.events, clock=self.clock, outcomes=outcomes, me=self.name
-        )
-        return node, runner, deliveries, [pull, approvals, questions, layout, carriage]
+        kinds = self.parts
+        self._engine = Engine(world, cancels=kinds.cancels, runner=kinds.runner, deliveries=kinds.deliveries)
+        self.node, self.runner = self._engine.node, self._engine.runner
 
 
 class Mesh:

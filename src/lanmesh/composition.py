@@ -1,4 +1,4 @@
-"""the parts of one node, joined: the only wiring"""
+"""one node: the world around its engine, and the order in which its parts start and stop"""
 
 import asyncio
 import json
@@ -14,31 +14,14 @@ from typing import Any, TypeVar
 from lanmesh import __version__
 from lanmesh.beside import Beside
 from lanmesh.config import Config
-from lanmesh.engine.approvals import Approvals
-from lanmesh.engine.arrivals import Arrivals
+from lanmesh.engine.assembly import Engine, World
 from lanmesh.engine.callers import Caller
-from lanmesh.engine.cancel import Cancels
-from lanmesh.engine.carriage import Carriage
-from lanmesh.engine.delivery import Deliveries
-from lanmesh.engine.drafts import Drafts
-from lanmesh.engine.envelopes import Envelopes
 from lanmesh.engine.events import Events
-from lanmesh.engine.files import Files
-from lanmesh.engine.layout import Layout
-from lanmesh.engine.mail import Mailroom
 from lanmesh.engine.node import Node
-from lanmesh.engine.outcomes import Outcomes
-from lanmesh.engine.pairing import Pairings
-from lanmesh.engine.peers import Peers
 from lanmesh.engine.presence import Presences
-from lanmesh.engine.pull import Pull
-from lanmesh.engine.questions import Questions
 from lanmesh.engine.retention import Keep, Retention
 from lanmesh.engine.roster import Roster
-from lanmesh.engine.runner import Runner
 from lanmesh.engine.sightings import Sightings
-from lanmesh.engine.tasks import Tasks
-from lanmesh.engine.watching import Watching
 from lanmesh.errors import StorageFailed
 from lanmesh.faces.blobs import Blobs
 from lanmesh.faces.commands import Commands
@@ -76,7 +59,7 @@ FORWARDING = "x-lanmesh-forwarding"
 
 
 class Composition:
-    """One node with one set of settings, and the order in which its parts start and stop."""
+    """One node with one set of settings."""
 
     def __init__(
         self, folder: StateFolder, settings: Config, take: Callable[[bytes], None], home: Home
@@ -173,11 +156,11 @@ class Composition:
             clock=clock,
             chance=chance,
             boot=self._boot,
-            met=lambda peer, boot: peers.met(peer, boot),  # noqa: PLW0108  # peers are made of links
-            parted=lambda peer: peers.parted(peer),  # noqa: PLW0108
+            met=lambda peer, boot: engine.node.peers.met(peer, boot),  # noqa: PLW0108  # made of links
+            parted=lambda peer: engine.node.peers.parted(peer),  # noqa: PLW0108  # so too
             heard=presences.heard,
-            profile=lambda peer: peers.own_profile(Caller(peer=peer)),
-            told=lambda peer, body: peers.told(peer, body),  # noqa: PLW0108
+            profile=lambda peer: engine.node.peers.own_profile(Caller(peer=peer)),
+            told=lambda peer, body: engine.node.peers.told(peer, body),  # noqa: PLW0108  # so too
         )
         link = HttpLink(
             roster,
@@ -188,127 +171,41 @@ class Composition:
             ways=ways,
             live=links.to,
         )
-        envelopes = Envelopes(settings.identity.id, clock, chance)
-        outcomes = Outcomes(envelopes, roster, clock)
-        cancels = Cancels(envelopes, outcomes, clock)
-        questions = Questions(
-            database=database, events=self._events, clock=clock, envelopes=envelopes, outcomes=outcomes
-        )
-        peers = Peers(
-            database=database,
-            clock=clock,
-            link=link,
-            machine=machine,
-            surroundings=beside.surroundings,
-            presences=presences,
-            roster=roster,
-            identity=settings.identity,
-            version=__version__,
-            limits=settings.limits,
-        )
-        shelf = Shelf(self._folder.blobs, self._folder.work)
-        files = Files(database=database, clock=clock, shelf=shelf, allowance=peers.allowance)
-        layout = Layout(database=database, events=self._events, clock=clock, shelf=shelf, outcomes=outcomes)
-        carriage = Carriage(
-            database=database, events=self._events, clock=clock, chance=chance, link=HttpFiles(link),
-            shelf=shelf, room=files, dialled=not settings.node.dial_only,
-        )  # fmt: skip
-        drafts = Drafts(self._events)
-        watching = Watching(database=database, events=self._events, clock=clock, drafts=drafts)
-        pull = Pull(
-            database=database,
-            events=self._events,
-            clock=clock,
-            chance=chance,
-            link=link,
-            drafts=drafts,
-            allowance=peers.allowance,
-        )
-        node = Node(
-            tasks=Tasks(
-                database=database,
-                clock=clock,
-                chance=chance,
-                watching=watching,
-                pull=pull,
-                peers=peers,
-                envelopes=envelopes,
-                outcomes=outcomes,
-                cancels=cancels,
-                questions=questions,
-            ),
-            arrivals=Arrivals(
-                database=database,
-                clock=clock,
-                chance=chance,
-                watching=watching,
-                peers=peers,
-                cancels=cancels,
-                questions=questions,
-                limits=settings.limits,
-            ),
-            mail=Mailroom(
-                database=database, events=self._events, clock=clock, peers=peers, envelopes=envelopes
-            ),
-            files=files,
-            peers=peers,
-            pairing=Pairings(
+        engine = Engine(
+            World(
                 database=database,
                 events=self._events,
                 clock=clock,
                 chance=chance,
                 roster=roster,
-                strangers=TlsStrangers(self._calls, self._identity),
+                presences=presences,
                 sightings=sightings,
+                link=link,
+                file_link=HttpFiles(link),
+                strangers=TlsStrangers(self._calls, self._identity),
+                shelf=Shelf(self._folder.blobs, self._folder.work),
+                machine=machine,
+                surroundings=beside.surroundings,
+                executor=beside.executor,
+                identity=settings.identity,
                 certificate=self._identity.certificate,
+                version=__version__,
+                boot=self._boot,
                 port=0 if settings.node.dial_only else self._listening.addresses["mesh"][1],
-            ),
-            roster=roster,
-            clock=clock,
-            database=database,
-            version=__version__,
-        )
-        runner = Runner(
-            database=database,
-            events=self._events,
-            clock=clock,
-            executor=beside.executor,
-            outcomes=outcomes,
-            boot=self._boot,
-            concurrency=settings.limits.concurrency,
-            files=files,
-            drafts=drafts,
-        )
-        deliveries = Deliveries(
-            database=database,
-            events=self._events,
-            clock=clock,
-            chance=chance,
-            link=link,
-            allowance=peers.allowance,
-        )
-        approvals = Approvals(
-            database=database, events=self._events, clock=clock, outcomes=outcomes, me=settings.identity.id
-        )
-        keep = Keep(age_s=settings.node.keep_days * 24 * 3600.0, count=settings.node.keep_count)
-        retention = Retention(database=database, clock=clock, keep=keep, files=files)
-        await peers.configure(settings.accept_mode)
-        await deliveries.recover()
-        working = [
-            group.create_task(work)
-            for work in (
-                runner.run(),
-                deliveries.run(),
-                pull.run(),
-                approvals.run(),
-                questions.run(),
-                retention.run(),
-                layout.run(),
-                carriage.run(),
-                presences.run(),
-                *beside.works(node),
+                limits=settings.limits,
             )
-        ]
+        )
+        node = engine.node
+        await engine.begin(settings.accept_mode)
+        keep = Keep(age_s=settings.node.keep_days * 24 * 3600.0, count=settings.node.keep_count)
+        retention = Retention(database=database, clock=clock, keep=keep, files=node.files)
+        works = (
+            *(work.run() for work in engine.works),
+            retention.run(),
+            presences.run(),
+            *beside.works(node),
+        )
+        working = [group.create_task(work) for work in works]
         blobs = Blobs(node).routes()
         rest = Rest(node, blobs).routes()
         mesh, tls = links.beside(application(rest)), self._identity.serving(self._trusted())
@@ -316,8 +213,8 @@ class Composition:
         serving = [group.create_task(work) for work in listening]
         # The bytes of files have connections of their own: a link carries what fits into a frame.
         answering = application([route for route in rest if route not in blobs])
-        found = (node.pairing.run(), links.run(answering), *self._seeking(node))
-        working += [group.create_task(work) for work in found]
+        reaching = (links.run(answering), *self._seeking(node))
+        working += [group.create_task(work) for work in reaching]
         self._announce(node)
         try:
             await stop.wait()

@@ -35,7 +35,7 @@ class Status:
             name=self._config.identity.name,
             version=__version__,
             uptime=round(node.uptime_s, 1),
-            accept_mode=node.peers.accept_mode(),
+            accept_mode=node.modes.general(),
             executor=f"openclaw: agent {keys.agent}"
             if keys.executor == "openclaw"
             else f"command: {' '.join(keys.command)}",

@@ -257,19 +257,19 @@ async def test_a_name_that_is_not_proven_opens_nothing(mesh: Mesh) -> None:
 
 async def test_what_the_owner_decides_for_a_peer_holds_until_the_configured_mode_changes(mesh: Mesh) -> None:
     b = await b_with(mesh, accept_mode=AcceptMode.AUTO)
-    await soon(b.node.peers.accept(AcceptMode.OFF, "a"))
-    modes = [b.node.peers.mode_of("a"), b.node.peers.mode_of("c"), b.node.peers.accept_mode()]
+    await soon(b.node.modes.decide(AcceptMode.OFF, "a"))
+    modes = [b.node.modes.of("a"), b.node.modes.of("c"), b.node.modes.general()]
     await b.crash()
     await b.start()
-    modes.append(b.node.peers.mode_of("a"))
+    modes.append(b.node.modes.of("a"))
     await b.crash()
     b.peers[A] = replace(b.peers[A], accept_mode=None)
     await b.start()
-    modes.append(b.node.peers.mode_of("a"))
+    modes.append(b.node.modes.of("a"))
 
     assert modes == [AcceptMode.OFF, None, AcceptMode.AUTO, AcceptMode.OFF, None]
     with pytest.raises(PeerNotFound):
-        await soon(b.node.peers.accept(AcceptMode.OFF, "nobody"))
+        await soon(b.node.modes.decide(AcceptMode.OFF, "nobody"))
 
 
 async def test_a_report_of_nothing_is_still_not_found(mesh: Mesh) -> None:

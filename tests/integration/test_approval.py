@@ -144,7 +144,7 @@ async def test_a_refused_id_may_be_used_once_tasks_are_taken(mesh: Mesh) -> None
     with pytest.raises(TasksNotAccepted):
         await b.receive(a_task())
 
-    await soon(b.node.peers.accept(AcceptMode.AUTO))
+    await soon(b.node.modes.decide(AcceptMode.AUTO))
     await b.receive(a_task())
     await until(lambda: b.task("t-1").final)
 
@@ -155,7 +155,7 @@ async def test_what_waits_still_waits_when_tasks_are_accepted_at_once(mesh: Mesh
     _, b = await cautious(mesh)
     await b.receive(a_task("t-1"))
 
-    await soon(b.node.peers.accept(AcceptMode.AUTO))
+    await soon(b.node.modes.decide(AcceptMode.AUTO))
     await b.receive(a_task("t-2"))
     await until(lambda: b.task("t-2").final)
 
@@ -165,19 +165,19 @@ async def test_what_waits_still_waits_when_tasks_are_accepted_at_once(mesh: Mesh
 async def test_the_accept_mode_decided_at_run_time_holds_until_the_configured_one_changes(mesh: Mesh) -> None:
     b = mesh.describe("b", accept_mode=AcceptMode.AUTO)
     await b.start()
-    await soon(b.node.peers.accept(AcceptMode.OFF))
+    await soon(b.node.modes.decide(AcceptMode.OFF))
 
     await b.restart()
-    after_restart = b.node.peers.accept_mode()
+    after_restart = b.node.modes.general()
     b.accept_mode = AcceptMode.MANUAL
     await b.restart()
-    after_change = b.node.peers.accept_mode()
+    after_change = b.node.modes.general()
     b.accept_mode = AcceptMode.AUTO
     await b.restart()
 
     assert after_restart is AcceptMode.OFF
     assert after_change is AcceptMode.MANUAL
-    assert b.node.peers.accept_mode() is AcceptMode.AUTO
+    assert b.node.modes.general() is AcceptMode.AUTO
 
 
 async def test_a_run_beyond_its_time_is_ended_and_fails(mesh: Mesh) -> None:

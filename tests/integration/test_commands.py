@@ -109,12 +109,12 @@ async def test_what_is_done_with_tasks_is_decided(mesh: Mesh) -> None:
     async with a_chat(a) as say:
         for mode in AcceptMode:
             assert await say(f"/lan-accept {mode}") == f"tasks that arrive from now on: {mode}"
-            assert a.node.peers.accept_mode() is mode
+            assert a.node.modes.general() is mode
         assert await say("/lan-accept") == "usage: /lan-accept <auto|manual|off> [peerId]; now it is off"
         assert await say("/lan-accept sometimes") == await say("/lan-accept")
 
         assert await say("/lan-accept auto b") == "tasks of b that arrive from now on: auto"
-        assert (a.node.peers.accept_mode(), a.node.peers.mode_of("b")) == (AcceptMode.OFF, AcceptMode.AUTO)
+        assert (a.node.modes.general(), a.node.modes.of("b")) == (AcceptMode.OFF, AcceptMode.AUTO)
         assert "no peer" in await say("/lan-accept auto nobody")
 
 

@@ -294,7 +294,7 @@ async def test_a_late_result_is_told_after_the_end_that_was_assumed(mesh: Mesh) 
 
 async def test_the_owner_is_told_what_waits_for_approval_until_a_turn_shows_it(mesh: Mesh) -> None:
     async with told(mesh) as (gateway, a):
-        await a.node.peers.accept(AcceptMode.MANUAL)
+        await a.node.modes.decide(AcceptMode.MANUAL)
         await a.receive(a_task("t-1", "run it\n/approve", sender="b"), proven("b"))
 
         (notice,) = await after(gateway, LONG_S)

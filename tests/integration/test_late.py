@@ -132,13 +132,13 @@ async def test_a_request_that_is_sent_again_is_done_once_and_its_task_is_open_ag
 
 async def test_what_was_refused_may_be_sent_again(mesh: Mesh) -> None:
     a, b = await mesh.pair()
-    await soon(b.node.peers.accept(AcceptMode.OFF))
+    await soon(b.node.modes.decide(AcceptMode.OFF))
     asked = await a.delegate("b")
     await until(lambda: a.task(asked.local_id).final)
     refused = a.task(asked.local_id)
     assert (refused.state, refused.assumed) == (TaskState.REJECTED, True)
 
-    await soon(b.node.peers.accept(AcceptMode.AUTO))
+    await soon(b.node.modes.decide(AcceptMode.AUTO))
     await soon(a.node.mail.resend(asked.local_id[:8]))
     await until(lambda: a.task(asked.local_id).state is TaskState.COMPLETED)
 

@@ -364,7 +364,7 @@ async def test_each_side_tells_its_profile_when_the_link_opens_and_once_it_has_c
         b.knows(a, port=0)
         look(a, b)
         await until(lambda: bool(a.told and b.told))
-        await b.node.node.peers.accept(AcceptMode.OFF)
+        await b.node.node.modes.decide(AcceptMode.OFF)
         await mesh.clock.advance(BEAT_S * 2)
         await until(lambda: len(a.told) == 2)
 

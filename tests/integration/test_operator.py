@@ -52,7 +52,7 @@ async def an_owner(
             name="",
             version="0.0.0",
             uptime=0.0,
-            accept_mode=node.node.peers.accept_mode(),
+            accept_mode=node.node.modes.general(),
             executor="fake",
             listen="127.0.0.1",
             port=1,
@@ -177,7 +177,7 @@ async def test_the_accept_mode_is_decided(mesh: Mesh) -> None:
         assert (of_nobody.status, of_nobody.code) == (404, "peer-not-found")
         assert (shown["id"], shown["acceptMode"]) == ("b", "off")
         assert (nonsense.status, nonsense.code) == (400, "invalid-request")
-        assert a.node.peers.accept_mode() is AcceptMode.MANUAL
+        assert a.node.modes.general() is AcceptMode.MANUAL
 
 
 async def test_messages_are_sent_listed_and_read(mesh: Mesh) -> None:
@@ -264,13 +264,13 @@ async def test_a_route_with_two_methods_tells_both(mesh: Mesh) -> None:
 async def test_what_did_not_get_through_is_listed_and_sent_again(mesh: Mesh) -> None:
     a, b = await mesh.pair()
     async with an_owner(a) as program:
-        await soon(b.node.peers.accept(AcceptMode.OFF))
+        await soon(b.node.modes.decide(AcceptMode.OFF))
         asked = (await program.ask("POST", "/op/tasks", {"peer": "b", "text": "count"})).json
         await until(lambda: a.task(asked["id"]).final)
 
         (listed,) = (await program.ask("GET", "/op/outbox")).json
         shown = (await program.ask("GET", f"/op/tasks/{asked['id']}")).json
-        await soon(b.node.peers.accept(AcceptMode.AUTO))
+        await soon(b.node.modes.decide(AcceptMode.AUTO))
         again = await program.ask("POST", f"/op/outbox/{asked['id'][:8]}/resend")
         await until(lambda: a.task(asked["id"]).state is TaskState.COMPLETED)
         unknown = await program.ask("POST", "/op/outbox/nothing/resend")

@@ -102,7 +102,7 @@ async def test_a_repeat_is_known_after_a_restart_and_after_a_crash(mesh: Mesh) -
 async def test_a_repeat_is_answered_while_no_tasks_are_accepted(mesh: Mesh) -> None:
     b = await doer(mesh)
     first = await b.receive(a_task())
-    await soon(b.node.peers.accept(AcceptMode.OFF))
+    await soon(b.node.modes.decide(AcceptMode.OFF))
 
     assert await b.receive(a_task()) == first
     with pytest.raises(TasksNotAccepted):

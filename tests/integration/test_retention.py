@@ -69,7 +69,7 @@ async def test_open_tasks_and_outcomes_that_nobody_heard_of_stay(mesh: Mesh) -> 
     unread = await finished(a, "unread", session="agent:main:main")
     heard = await finished(a, "heard", session="agent:main:main")
     await soon(a.node.tasks.mark_read(a.task(heard).local_id, a.task(heard).version))
-    await soon(b.node.peers.accept(AcceptMode.MANUAL))
+    await soon(b.node.modes.decide(AcceptMode.MANUAL))
     waiting = await a.delegate("b", "wait")
     await settle()
     a_claim = {waiting.local_id, unread}

@@ -38,7 +38,7 @@ async def tell(a: NodeUnderTest, b: NodeUnderTest) -> None:
 async def test_a_peer_that_is_here_and_has_told_its_profile_is_not_asked(mesh: Mesh) -> None:
     a, b = await paired(mesh)
     await tell(a, b)
-    await b.node.peers.accept(AcceptMode.OFF)
+    await b.node.modes.decide(AcceptMode.OFF)
     await mesh.clock.advance(5)
     await tell(a, b)
     await mesh.clock.advance(3)
@@ -74,7 +74,7 @@ async def test_a_peer_that_is_not_here_any_more_is_asked_and_known_by_its_last_w
     a, b = await paired(mesh)
     await tell(a, b)
     await mesh.clock.advance(1)
-    await b.node.peers.accept(AcceptMode.OFF)
+    await b.node.modes.decide(AcceptMode.OFF)
     await tell(a, b)
     for _ in range(round(QUIET_AFTER_S)):
         await mesh.clock.advance(1)

@@ -211,7 +211,7 @@ async def test_a_wait_is_held_for_25_seconds_and_a_status_is_not(mesh: Mesh) -> 
 
 async def test_a_task_that_waits_for_the_owner_there_says_so(mesh: Mesh) -> None:
     a, b = await mesh.pair()
-    await b.node.peers.accept(AcceptMode.MANUAL)
+    await b.node.modes.decide(AcceptMode.MANUAL)
     async with an_agent(a) as agent:
         asked = await a.delegate("b", session=CHAT)
         await until(lambda: a.task(asked.local_id).waiting_for is not None)

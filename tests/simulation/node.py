@@ -211,7 +211,7 @@ class SimulatedNode(NodeUnderTest):
             self.disk.folder / "state.db", in_writer=self.writer, on_commit=self._committed, vfs=VFS
         )
         try:
-            self.node, self.runner, self._deliveries, self._others = self._compose()
+            self._compose()
             self._stopping = asyncio.Event()
             async with asyncio.TaskGroup() as group:
                 tidying = group.create_task(

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 from lanmesh.engine import admission, reports
 from lanmesh.engine.admission import Limits
-from lanmesh.engine.allowance import check_pace
+from lanmesh.engine.allowance import Allowance, check_pace
 from lanmesh.engine.callers import Caller
 from lanmesh.engine.cancel import Cancels
+from lanmesh.engine.modes import AcceptModes
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Clock, Random
 from lanmesh.engine.questions import Questions
@@ -36,6 +37,8 @@ class Arrivals:
         chance: Random,
         watching: Watching,
         peers: Peers,
+        modes: AcceptModes,
+        allowance: Allowance,
         cancels: Cancels,
         questions: Questions,
         limits: Limits,
@@ -46,6 +49,8 @@ class Arrivals:
         self._chance = chance
         self._watching = watching
         self._peers = peers
+        self._modes = modes
+        self._allowance = allowance
         self._cancels = cancels
         self._questions = questions
         self._limits = limits
@@ -70,7 +75,7 @@ class Arrivals:
             if known is not None and known.task is not None:
                 self._peers.note_contact(tx, envelope.sender)
                 return _first_answer(tx, known.task, envelope.id)
-            self._peers.allowance.check(tx, caller, envelope)
+            self._allowance.check(tx, caller, envelope)
             task = Task(
                 local_id=local_id,
                 wire_id=envelope.id,
@@ -115,12 +120,12 @@ class Arrivals:
             known = admission.already_seen(tx, caller, envelope, digest)
             if known is not None and known.task is not None:
                 return _now(tx, known.task, report)
-            self._peers.allowance.check(tx, caller, envelope)
+            self._allowance.check(tx, caller, envelope)
             task = tasks.of_origin(tx, SELF, report.task_id)
             if task is None:
                 raise TaskNotFound(f"this node asked for no task {ids.quoted(report.task_id)}")
             _check_doer(caller, envelope.reply_key, task)
-            after = reports.record(tx, task, report, now, self._peers.allowance)
+            after = reports.record(tx, task, report, now, self._allowance)
             inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=task.local_id)
             self._peers.note_contact(tx, envelope.sender)
             return report_of(after)
@@ -143,7 +148,7 @@ class Arrivals:
             task = _known(tx, caller, said.task_id)
             if admission.already_seen(tx, caller, envelope, digest) is not None:
                 return report_of(task)
-            self._peers.allowance.check(tx, caller, envelope)
+            self._allowance.check(tx, caller, envelope)
             after = self._questions.take(tx, task, said.text, said.attempt)
             now = self._clock.now()
             inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=task.local_id)
@@ -174,7 +179,7 @@ class Arrivals:
         def change(tx: Transaction) -> TaskReport:
             task = _of_caller(tx, caller, wish.task_id)
             if admission.already_seen(tx, caller, envelope, digest) is None:
-                self._peers.allowance.check(tx, caller, envelope)
+                self._allowance.check(tx, caller, envelope)
                 now = self._clock.now()
                 known = None if task is None else task.local_id
                 inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now, task=known)
@@ -242,7 +247,7 @@ class Arrivals:
         if admission.already_canceled(tx, caller, envelope):
             why = f"{_by(task.peer)} before it came"
             return task.refused(canceled(why), task.created_at), why
-        mode = self._peers.mode_for(tx, caller, envelope.sender)
+        mode = self._modes.for_caller(tx, caller, envelope.sender)
         if admission.needs_approval(mode, tasks.count_waiting(tx), self._limits):
             return task.held(), "waits for approval"
         if envelope.files:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from lanmesh.engine import admission, reports
+from lanmesh.engine.allowance import Allowance
 from lanmesh.engine.callers import Caller
 from lanmesh.engine.envelopes import Envelopes
 from lanmesh.engine.events import Events, heard
@@ -22,13 +23,21 @@ class Mailroom:
     """Sends messages and keeps those that arrive."""
 
     def __init__(
-        self, *, database: Database, events: Events, clock: Clock, peers: Peers, envelopes: Envelopes
+        self,
+        *,
+        database: Database,
+        events: Events,
+        clock: Clock,
+        peers: Peers,
+        allowance: Allowance,
+        envelopes: Envelopes,
     ) -> None:
         """Open the room."""
         self._database = database
         self._events = events
         self._clock = clock
         self._peers = peers
+        self._allowance = allowance
         self._envelopes = envelopes
 
     async def send(
@@ -75,7 +84,7 @@ class Mailroom:
 
         def change(tx: Transaction) -> None:
             if admission.already_seen(tx, caller, envelope, digest) is None:
-                self._peers.allowance.check(tx, caller, envelope)
+                self._allowance.check(tx, caller, envelope)
                 inbox.receive(tx, envelope, origin=caller.origin, digest=digest, now=now)
                 file_store.announce(
                     tx, envelope.files, origin=caller.origin, peer=envelope.sender, envelope=envelope.id,

@@ -1,11 +1,13 @@
-"""the one door, as six rooms: node.tasks, node.arrivals, node.mail, node.files, node.peers, node.pairing"""
+"""the one door, as seven rooms: tasks, arrivals, modes, mail, files, peers, pairing"""
 
 from dataclasses import dataclass, replace
 
+from lanmesh.engine.allowance import Allowance
 from lanmesh.engine.arrivals import Arrivals
 from lanmesh.engine.callers import Caller, identify
 from lanmesh.engine.files import Files
 from lanmesh.engine.mail import Mailroom
+from lanmesh.engine.modes import AcceptModes
 from lanmesh.engine.pairing import Pairings
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import Clock
@@ -37,10 +39,12 @@ class Node:
         *,
         tasks: Tasks,
         arrivals: Arrivals,
+        modes: AcceptModes,
         mail: Mailroom,
         files: Files,
         peers: Peers,
         pairing: Pairings,
+        allowance: Allowance,
         roster: Roster,
         clock: Clock,
         database: Database,
@@ -49,11 +53,13 @@ class Node:
         """Open the rooms."""
         self.tasks = tasks
         self.arrivals = arrivals
+        self.modes = modes
         self.mail = mail
         self.files = files
         self.peers = peers
         self.pairing = pairing
         self.version = version
+        self._allowance = allowance
         self._roster = roster
         self._clock = clock
         self._database = database
@@ -93,7 +99,7 @@ class Node:
                 token, certified, self._roster.inbound()
             )  # it may have been taken back meanwhile
         caller = found.caller
-        return replace(caller, early_s=self.peers.allowance.early_s(caller))
+        return replace(caller, early_s=self._allowance.early_s(caller))
 
     def still_knows(self, caller: Caller, token: str | None, certified: NodeId | None = None) -> bool:
         """Return whether what was presented still shows that it is this caller; that counts as no request."""

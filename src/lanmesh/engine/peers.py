@@ -1,34 +1,26 @@
 """the room of peers: who they are, what they offer, what this node tells of itself"""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from lanmesh.engine import admission
-from lanmesh.engine.admission import Limits
-from lanmesh.engine.allowance import Allowance
 from lanmesh.engine.callers import Caller
+from lanmesh.engine.modes import AcceptModes
 from lanmesh.engine.ports import Clock, Machine, PeerLink, Surroundings
 from lanmesh.engine.presence import Presences
 from lanmesh.engine.roster import Roster
-from lanmesh.errors import MeshError, PeerNotFound
-from lanmesh.model import ids
+from lanmesh.errors import MeshError
 from lanmesh.model.envelope import Envelope
 from lanmesh.model.ids import PeerId
 from lanmesh.model.peer import Contact, Peer
 from lanmesh.model.presence import Presence
 from lanmesh.model.profile import Identity, Profile
-from lanmesh.model.task import AcceptMode
 from lanmesh.protocol import profiles
 from lanmesh.store import outbox, peers, tasks
 from lanmesh.store.database import Database, Topic, Transaction
 
 _STORE_EVERY_S = 600.0
 """A profile that is told over a link is stored again after so long."""
-
-_ACCEPT_MODE = "accept-mode"
-_CONFIGURED_MODE = "accept-mode-configured"
-_STRICTER = (AcceptMode.AUTO, AcceptMode.MANUAL, AcceptMode.OFF)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,12 +59,11 @@ class Peers:
         surroundings: Surroundings,
         presences: Presences,
         roster: Roster,
+        modes: AcceptModes,
         identity: Identity,
         version: str,
-        limits: Limits = Limits(),  # noqa: B008  # frozen
     ) -> None:
-        """Present this node under an identity to the peers in the roster, each of which may do so much."""
-        self.allowance = Allowance(roster, limits, clock)
+        """Present this node under an identity to the peers in the roster."""
         self._database = database
         self._clock = clock
         self._link = link
@@ -80,6 +71,7 @@ class Peers:
         self._surroundings = surroundings
         self._presences = presences
         self._roster = roster
+        self._modes = modes
         self._identity = identity
         self._version = version
         self._told: dict[PeerId, PeerProfile] = {}
@@ -98,14 +90,7 @@ class Peers:
         Raises:
             PeerNotFound: There is none of that name.
         """
-        peer = self._roster.get(PeerId(name))
-        if peer is None:
-            near = difflib.get_close_matches(name, self._roster, n=1)
-            known = (
-                f'did you mean "{near[0]}"?' if near else f"known: {', '.join(self._roster) or 'none yet'}"
-            )
-            raise PeerNotFound(f"no peer {ids.quoted(name)} is configured; {known}")
-        return peer
+        return self._roster.named(name)
 
     def all(self) -> list[PeerState]:
         """Return all peers: those that are configured in their order, then those that are paired only."""
@@ -175,9 +160,9 @@ class Peers:
     def own_profile(self, caller: Caller | None = None) -> Profile:
         """Return what this node tells a caller of itself now; `None`: any."""
         read = self._database.read
-        mode = self.accept_mode(read)
+        mode = self._modes.general(read)
         if caller is not None and caller.peer is not None:
-            mode = self.mode_for(read, caller, caller.peer)
+            mode = self._modes.for_caller(read, caller, caller.peer)
         return Profile(
             identity=self._identity,
             offers=self._surroundings.offers(),
@@ -187,51 +172,6 @@ class Peers:
             accept_mode=mode,
             node_version=self._version,
         )
-
-    def accept_mode(self, tx: Transaction | None = None) -> AcceptMode:
-        """Return what the owner wants done with tasks that arrive."""
-        return AcceptMode(peers.setting(tx or self._database.read, _ACCEPT_MODE) or AcceptMode.AUTO)
-
-    def mode_of(self, peer: str, tx: Transaction | None = None) -> AcceptMode | None:
-        """Return what the owner wants done with the tasks of one peer; `None`: the same as with all."""
-        mode = peers.setting(tx or self._database.read, f"{_ACCEPT_MODE}:{peer}")
-        return AcceptMode(mode) if mode and PeerId(peer) in self._roster else None
-
-    def mode_for(self, tx: Transaction, caller: Caller, sender: str) -> AcceptMode:
-        """Return what is done with a task of a caller.
-
-        A name that is not proven opens nothing: of its mode and the one for all, the stricter counts.
-        """
-        mode, own = self.accept_mode(tx), self.mode_of(sender, tx)
-        if own is None:
-            return mode
-        return own if caller.peer is not None else max(mode, own, key=_STRICTER.index)
-
-    async def accept(self, mode: AcceptMode, peer: str | None = None) -> None:
-        """Decide what is done with tasks from now on; holds until the configured mode changes.
-
-        Args:
-            mode: What is done.
-            peer: With the tasks of this peer; `None`: of all that have no mode of their own.
-
-        Raises:
-            PeerNotFound: There is no such peer.
-        """
-        key = _ACCEPT_MODE if peer is None else f"{_ACCEPT_MODE}:{self.named(peer).id}"
-        await self._database.write(lambda tx: peers.decide(tx, key, mode))
-
-    async def configure(self, mode: AcceptMode) -> None:
-        """Take each configured accept mode, if it is another than at the last start."""
-        modes = {"": str(mode)}
-        modes |= {f":{peer.id}": str(peer.accept_mode or "") for peer in self._roster.values()}
-
-        def change(tx: Transaction) -> None:
-            for whose, configured in modes.items():
-                if (peers.setting(tx, _CONFIGURED_MODE + whose) or "") != configured:
-                    peers.decide(tx, _CONFIGURED_MODE + whose, configured)
-                    peers.decide(tx, _ACCEPT_MODE + whose, configured)
-
-        await self._database.write(change)
 
     def check_sender(self, caller: Caller, envelope: Envelope) -> None:
         """Check what an envelope says of its sender and recipient; see `admission.check_sender`."""

@@ -1,11 +1,13 @@
 """whom this node knows: configured and paired peers by name, their credentials, their names on the wire"""
 
+import difflib
 import hmac
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from lanmesh.engine.callers import InboundToken, digest_of
 from lanmesh.engine.ports import Clock, Tokens
+from lanmesh.errors import PeerNotFound
 from lanmesh.model import ids
 from lanmesh.model.ids import NodeId, PeerId
 from lanmesh.model.peer import Pairing, PairingState, Peer, Place
@@ -63,6 +65,19 @@ class Roster(Mapping[PeerId, Peer]):
 
     def __len__(self) -> int:
         return len(self._peers())
+
+    def named(self, name: str) -> Peer:
+        """Return a peer by its name.
+
+        Raises:
+            PeerNotFound: There is none of that name.
+        """
+        peer = self.get(PeerId(name))
+        if peer is None:
+            near = difflib.get_close_matches(name, self, n=1)
+            known = f'did you mean "{near[0]}"?' if near else f"known: {', '.join(self) or 'none yet'}"
+            raise PeerNotFound(f"no peer {ids.quoted(name)} is configured; {known}")
+        return peer
 
     def note(self, changes: Iterable[Change]) -> None:
         """Take account of a commit."""

@@ -71,7 +71,7 @@ class Commands:
         """Tell how this node and its peers fare."""
         node, numbers = self._node, self._node.numbers()
         lines = [
-            f"{node.peers.me}: accepts tasks {node.peers.accept_mode()}; {numbers.running} running, "
+            f"{node.peers.me}: accepts tasks {node.modes.general()}; {numbers.running} running, "
             f"{numbers.waiting} waiting, {numbers.unread} unread messages, {numbers.queued} to be delivered"
         ]
         if numbers.approvals:
@@ -120,9 +120,9 @@ class Commands:
         """Decide what is done with tasks that arrive."""
         mode, _, peer = args.partition(" ")
         if mode not in set(AcceptMode):
-            now = self._node.peers.accept_mode()
+            now = self._node.modes.general()
             return f"usage: /lan-accept <auto|manual|off> [peerId]; now it is {now}"
-        await self._node.peers.accept(AcceptMode(mode), peer.strip() or None)
+        await self._node.modes.decide(AcceptMode(mode), peer.strip() or None)
         whose = f" of {peer.strip()}" if peer.strip() else ""
         return f"tasks{whose} that arrive from now on: {mode}"
 

@@ -149,7 +149,7 @@ class Operator:
         again = await self._node.mail.resend(request.path_params["delivery"])
         return given(views.delivery_view(again), 202)
 
-    @shaped(Shape(gives=list[views.TaskView], query=("limit", "state")))
+    @shaped(Shape(gives=list[views.TaskView], query=("approvals", "limit", "state")))
     async def tasks(self, request: Request) -> Response:
         """Tell the latest tasks, the newest first; or those that wait for approval, the oldest first."""
         if request.query_params.get("approvals") == "1":
@@ -225,7 +225,7 @@ class Operator:
     async def accept(self, request: Request) -> Response:
         """Decide what is done with tasks that arrive."""
         asked = await taken(request, views.AcceptRequest)
-        await self._node.peers.accept(asked.mode, asked.peer)
+        await self._node.modes.decide(asked.mode, asked.peer)
         return given(asked)
 
     def _task(self, name: str, status: int = 200) -> Response:
@@ -256,7 +256,7 @@ def peer_views(node: Node) -> list[PeerView]:
             has_token=state.has_token,
             queued=state.queued,
             presence=state.presence,
-            accept_mode=node.peers.mode_of(state.peer.id),
+            accept_mode=node.modes.of(state.peer.id),
         )
         for state in node.peers.all()
     ]

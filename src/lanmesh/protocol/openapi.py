@@ -14,6 +14,7 @@ from lanmesh.protocol.problems import MEDIA_TYPE, Problem
 _COMPONENTS = "#/components/schemas/"
 
 _QUERY: Mapping[str, Mapping[str, Any]] = {
+    "approvals": {"enum": ["0", "1"]},
     "draft": {"type": "string", "pattern": r"^[A-Za-z0-9._~-]{0,64}\.[0-9]{1,15}$"},
     "limit": {"type": "integer", "minimum": 1, "maximum": 1000},
     "offset": {"type": "integer", "minimum": 0, "maximum": 999_999_999_999_999},

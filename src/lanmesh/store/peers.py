@@ -1,4 +1,4 @@
-"""peers on disk: what came of talking to each, its last profile, and what the owner decided"""
+"""peers on disk: what came of talking to each, its last profile, and how much of it is stored"""
 
 from lanmesh.model.ids import Origin, PeerId
 from lanmesh.model.peer import Contact
@@ -68,17 +68,3 @@ def profile(tx: Transaction, peer: PeerId) -> tuple[bytes, float] | None:
 def stored_bytes(tx: Transaction, origin: Origin) -> int:
     """Return how much of an origin is stored: its tasks, its messages, and that they were seen."""
     return tx.number("SELECT bytes FROM usage WHERE origin = ?", origin)
-
-
-def setting(tx: Transaction, key: str) -> str | None:
-    """Return what the owner decided at run time; `None` if nothing."""
-    row = tx.row("SELECT value FROM settings WHERE key = ?", key)
-    return None if row is None else str(row[0])
-
-
-def decide(tx: Transaction, key: str, value: str) -> None:
-    """Keep what the owner decided."""
-    tx.run(
-        "INSERT INTO settings (key, value) VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
-        key, value,
-    )  # fmt: skip
