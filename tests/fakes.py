@@ -456,9 +456,14 @@ class MemoryFiles:
         """After so many bytes the connection breaks, each time."""
         self.moved: list[tuple[str, int, int]] = []
         """Of each request: which way, from which offset, and how many bytes."""
+        self.faults: list[MeshError] = []
+        """What the next files that are given are refused with, one after the other."""
         self._link = link
 
     async def give(self, peer: PeerId, ref: FileRef, offset: int, bytes_from: BytesFrom) -> None:
+        if self.faults:
+            raise self.faults.pop(0)
+
         async def put(node: "NodeUnderTest", caller: Caller) -> bytes:
             begin = offset
             try:

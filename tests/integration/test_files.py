@@ -1,6 +1,7 @@
 """Files between two nodes: who may bring and read them, how they go on, and what waits for them."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from lanmesh.errors import (
     NotAllowed,
     OffsetDiffers,
     QuotaReached,
+    TooBusy,
 )
 from lanmesh.model.envelope import Envelope, Message, TaskRequest
 from lanmesh.model.file import FILES_S, FileRef, FileState
@@ -119,6 +121,43 @@ async def test_what_was_cut_off_goes_on_from_where_it_stood(mesh: Mesh) -> None:
     begun = [begin for _, begin, moved in a.file_link.moved if moved]
     assert begun == [0, 1_500_000]
     assert sum(moved for _, _, moved in a.file_link.moved) == len(content)
+
+
+async def test_where_a_file_stands_is_told_only_once_nothing_of_it_comes(mesh: Mesh) -> None:
+    _, b = await two(mesh)
+    await b.receive(asks(ref(CAT)), proven("a"))
+    more = asyncio.Event()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield CAT[:-1]
+        await more.wait()
+        yield CAT[-1:]
+
+    sha256 = ref(CAT).sha256
+    older = asyncio.create_task(b.node.files.take(proven("a"), sha256, 0, len(CAT), slowly()))
+    await until(lambda: b.node.files.standing(proven("a"), sha256).present > 0)
+    with pytest.raises(TooBusy):
+        await soon(b.node.files.take(proven("a"), sha256, 0, len(CAT), bytes_of(CAT)))
+    more.set()
+
+    assert (await soon(older)).whole
+
+
+async def test_a_file_that_stands_elsewhere_time_and_again_is_brought_in_the_end(mesh: Mesh) -> None:
+    a, b = await two(mesh)
+    b.link.faults["a"] = Fault.DOWN  # nobody fetches it
+    a.file_link.faults = [OffsetDiffers("some of this file is here: go on from there")] * 3
+    kept = await soon(a.node.files.keep([a_file(mesh)]))
+
+    task = await soon(a.node.tasks.delegate("b", "look", files=kept))
+    for _ in range(200):
+        if a.task(task.local_id).final:
+            break
+        await mesh.clock.advance(10)
+        await asyncio.sleep(0.01)
+
+    assert a.task(task.local_id).state is TaskState.COMPLETED
+    assert [(state.settled, state.error) for state in of(a, task.local_id)] == [(True, None)]
 
 
 async def test_a_node_that_dies_in_the_middle_goes_on_from_where_it_stood(mesh: Mesh) -> None:

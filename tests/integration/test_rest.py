@@ -8,11 +8,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from lanmesh.engine.admission import Limits
+from lanmesh.faces.blobs import Blobs
 from lanmesh.faces.http import application
 from lanmesh.faces.rest import Rest
+from lanmesh.model.file import FileRef
+from lanmesh.model.ids import SELF
 from lanmesh.model.task import AcceptMode
 from lanmesh.protocol.json import MAX_BODY_BYTES
 from tests.fakes import Mesh, NodeUnderTest, soon, until
+from tests.integration.desk import a_file, with_shelf
 from tests.integration.loopback import Program, served
 
 
@@ -84,6 +88,29 @@ async def test_a_message_is_stored_once(mesh: Mesh) -> None:
             assert (answer.status, answer.json) == (202, {"id": "e-1", "stored": True})
 
         assert [message.text for message in b.node.mail.inbox(10)] == ["hello"]
+
+
+async def test_a_file_is_delivered_once_its_reader_has_all_of_it_and_not_its_end_alone(mesh: Mesh) -> None:
+    b = with_shelf(mesh.describe("b", peers=["a"]), mesh)
+    await b.start()
+    async with served(application(Blobs(b.node).routes()), "a@b") as program:
+        kept = await soon(b.node.files.keep([a_file(mesh), a_file(mesh, "dog.jpg", b"dog")]))
+        sent = await soon(b.node.mail.send("a", "see", files=kept))
+
+        async def give(file: FileRef, **headers: str) -> None:
+            answer = await program.ask("GET", f"/lan/blob/{file.sha256}", headers=headers)
+            assert answer.status in {200, 206}
+
+        def delivered() -> list[bool]:
+            return [each.settled for each in b.node.files.of_message(SELF, sent.envelope.id)]
+
+        cat, dog = kept
+        for some in ("bytes=-1", f"bytes={cat.size - 1}-", "bytes=0-9"):
+            await give(cat, Range=some)
+        await give(dog)
+        await until(lambda: delivered() == [False, True])
+        await give(cat, **{"Range": f"bytes={cat.size - 10}-", "If-Range": f'"{cat.sha256}"'})
+        await until(lambda: delivered() == [True, True])
 
 
 async def test_a_task_is_stored_done_and_read(mesh: Mesh) -> None:

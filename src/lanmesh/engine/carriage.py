@@ -14,6 +14,7 @@ from lanmesh.errors import (
     FileDiffers,
     FileNotFound,
     MeshError,
+    OffsetDiffers,
     PeerUnreachable,
     StorageFailed,
     TooBusy,
@@ -34,7 +35,8 @@ _MOST_TRIES = 3
 
 Step = Callable[[PeerId, int], Awaitable[bool]]
 
-_NOT_NOW = (PeerUnreachable, AnswerLost, TooBusy, StorageFailed)
+_NOT_NOW = (PeerUnreachable, AnswerLost, TooBusy, StorageFailed, OffsetDiffers)
+"""What passes. Where a file stands may differ each time it is asked, while an older try still comes to its end."""
 
 
 class Carriage:

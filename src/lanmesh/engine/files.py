@@ -182,6 +182,7 @@ class Files:
         standing = self._standing(caller.origin, sha256)
         if standing.whole:
             return standing
+        self._check_not_coming(caller.origin, sha256)  # first: where it stands is only known once nothing comes
         if offset != standing.present:
             raise OffsetDiffers(f"{standing.present} bytes of this file are here: go on from there")
         if size is not None and offset + size > standing.size:
@@ -198,9 +199,8 @@ class Files:
         """
         named = self._expected(origin, sha256)
         self._allowance.check_files(self._database.read, origin)
+        self._check_not_coming(origin, sha256)
         key = origin, sha256
-        if key in self._coming:
-            raise TooBusy("this file is just being sent", retry_after_s=_BUSY_S)
         self._coming.add(key)
         try:
             whole = await self._shelf.take(origin, named.ref, self._shelf.present(origin, sha256), chunks)
@@ -288,6 +288,10 @@ class Files:
         except MeshError:
             return False
         return True
+
+    def _check_not_coming(self, origin: Origin, sha256: str) -> None:
+        if (origin, sha256) in self._coming:
+            raise TooBusy("this file is just being sent", retry_after_s=_BUSY_S)
 
     def _standing(self, origin: Origin, sha256: str) -> Standing:
         named = self._expected(origin, sha256)

@@ -59,7 +59,9 @@ class Blobs:
         headers["Content-Length"] = str(end - begin)
         if request.method == "HEAD":
             return Response(headers=headers, media_type=_MEDIA)
-        pieces = self._read(caller, ref, begin, end)
+        # Whoever says of which file it has the rest (RFC 9110, If-Range) asks for all that it misses.
+        completes = end == ref.size and (begin == 0 or "if-range" in request.headers)
+        pieces = self._read(caller, ref, begin, end, completes=completes)
         return _Pieces(pieces, request, 200 if part is None else 206, headers)
 
     @shaped(Shape(gives=FileStanding, query=("offset",)))
@@ -80,11 +82,13 @@ class Blobs:
         answer.headers["Upload-Offset"] = str(standing.present)
         return answer
 
-    async def _read(self, caller: Caller, ref: FileRef, begin: int, end: int) -> AsyncGenerator[bytes, None]:
+    async def _read(
+        self, caller: Caller, ref: FileRef, begin: int, end: int, *, completes: bool
+    ) -> AsyncGenerator[bytes, None]:
         async with aclosing(self._node.files.read(ref, begin, end)) as pieces:
             async for piece in pieces:
                 yield piece
-        if end == ref.size:
+        if completes:
             await self._node.files.fetched(caller, ref)
 
     def _standing(self, caller: Caller, sha256: str) -> Response:
