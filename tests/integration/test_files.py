@@ -26,7 +26,18 @@ from lanmesh.model.task import AcceptMode, TaskState, WaitingFor
 from lanmesh.protocol.json import MAX_RESULT_BYTES
 from lanmesh.shelf import Shelf
 from lanmesh.store import files, inbox
-from tests.fakes import FakeExecutor, Fault, Mesh, NodeUnderTest, a_task, done, proven, soon, until
+from tests.fakes import (
+    SHARED_CALLER,
+    FakeExecutor,
+    Fault,
+    Mesh,
+    NodeUnderTest,
+    a_task,
+    done,
+    proven,
+    soon,
+    until,
+)
 from tests.integration.desk import CAT, Maker, a_file, bytes_of, inside, read, ref, two, with_shelf
 
 
@@ -286,8 +297,32 @@ async def test_a_size_that_lies_is_refused_before_and_while_the_bytes_come(mesh:
         await soon(b.node.files.take(proven("a"), short.sha256, 0, 4, bytes_of(b"cats")))
     with pytest.raises(FileDiffers):
         await soon(b.node.files.take(proven("a"), short.sha256, 0, None, bytes_of(b"ca", b"ts")))
+
+
+async def test_a_size_that_lies_ends_what_names_it_and_nothing_else(mesh: Mesh) -> None:
+    _, b = await two(mesh)
+    for size in (3, 4, 5):
+        await b.receive(replace(asks(ref(b"cats", size=size), wire_id=f"t-{size}"), sender=f"s{size}"))
+        assert b.task(f"t-{size}").waiting_for is WaitingFor.FILES
+    sha256 = ref(b"cats").sha256
+
+    with pytest.raises(FileDiffers):
+        await soon(b.node.files.take(SHARED_CALLER, sha256, 0, 5, bytes_of(b"cats!")))
+    with pytest.raises(FileDiffers):
+        await soon(b.node.files.take(SHARED_CALLER, sha256, 0, 5, bytes_of(b"cats!")))
+    await until(lambda: b.task("t-5").final)
+    assert b.node.files.standing(SHARED_CALLER, sha256).size == 4
+    standing = await soon(b.node.files.take(SHARED_CALLER, sha256, 0, 4, bytes_of(b"cats")))
+    await until(lambda: b.task("t-4").final and b.task("t-3").final)
+
+    assert standing.whole
+    assert [b.task(f"t-{size}").state for size in (3, 4, 5)] == [
+        TaskState.REJECTED,
+        TaskState.COMPLETED,
+        TaskState.REJECTED,
+    ]
     with pytest.raises(InvalidRequest, match="is not one of 5 bytes"):
-        await b.receive(asks(ref(b"cats", size=5), wire_id="t-2"), proven("a"))
+        await b.receive(replace(asks(ref(b"cats", size=5), wire_id="t-6"), sender="s5"))
 
 
 async def test_files_that_never_come_end_their_task(mesh: Mesh) -> None:

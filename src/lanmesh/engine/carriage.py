@@ -36,7 +36,7 @@ _MOST_TRIES = 3
 Step = Callable[[PeerId, int], Awaitable[bool]]
 
 _NOT_NOW = (PeerUnreachable, AnswerLost, TooBusy, StorageFailed, OffsetDiffers)
-"""What passes. Where a file stands may differ each time it is asked, while an older try still comes to its end."""
+"""What passes by itself; a file stands elsewhere while an older try of it still comes to its end."""
 
 
 class Carriage:
@@ -154,7 +154,7 @@ class Carriage:
         try:
             async with self._rest(peer, named, present) as chunks:
                 self._bringing[peer] = False
-                await self._room.receive(named.origin, named.ref.sha256, chunks)
+                await self._room.receive(named, chunks)
         except _NOT_NOW:
             raise
         except (FileDiffers, FileNotFound) as fault:  # it may be brought later, and is given up in time

@@ -156,7 +156,7 @@ class Files:
             FileNotFound: It has announced none of that hash.
         """
         check_pace(caller)
-        return self._standing(caller.origin, sha256)
+        return self._standing_of(self._expected(caller.origin, sha256))
 
     async def take(
         self, caller: Caller, sha256: str, offset: int, size: int | None, chunks: AsyncIterator[bytes]
@@ -179,39 +179,40 @@ class Files:
             TooBusy: Somebody else sends the same now.
         """
         check_pace(caller)
-        standing = self._standing(caller.origin, sha256)
+        named = self._expected(caller.origin, sha256, None if size is None else offset + size)
+        standing = self._standing_of(named)
         if standing.whole:
             return standing
-        self._check_not_coming(caller.origin, sha256)  # first: where it stands is only known once nothing comes
+        self._check_not_coming(named)  # first: where it stands is only known once nothing comes
         if offset != standing.present:
             raise OffsetDiffers(f"{standing.present} bytes of this file are here: go on from there")
         if size is not None and offset + size > standing.size:
             raise FileDiffers(f"{offset + size} bytes would come, {standing.size} were announced")
-        await self.receive(caller.origin, sha256, chunks)
-        return self._standing(caller.origin, sha256)
+        await self.receive(named, chunks)
+        return self._standing_of(self._expected(caller.origin, sha256, named.ref.size))
 
-    async def receive(self, origin: Origin, sha256: str, chunks: AsyncIterator[bytes]) -> None:
+    async def receive(self, named: Named, chunks: AsyncIterator[bytes]) -> None:
         """Keep what comes of a file from where it stands; see `take`.
 
         Raises:
             FileDiffers: It was not what was announced; after the second time it is given up.
             QuotaReached: More than may be here of that origin's has been named.
         """
-        named = self._expected(origin, sha256)
+        origin, ref = named.origin, named.ref
         self._allowance.check_files(self._database.read, origin)
-        self._check_not_coming(origin, sha256)
-        key = origin, sha256
+        self._check_not_coming(named)
+        key = origin, ref.sha256
         self._coming.add(key)
         try:
-            whole = await self._shelf.take(origin, named.ref, self._shelf.present(origin, sha256), chunks)
+            whole = await self._shelf.take(origin, ref, self._shelf.present(origin, ref.sha256), chunks)
         except FileDiffers as fault:
-            await self._database.write(self._faulty(origin, sha256, fault.detail))
+            await self._database.write(self._faulty(origin, ref, fault.detail))
             raise
         finally:
             self._coming.discard(key)
         if whole:
             now = self._clock.now()
-            await self._database.write(lambda tx: files.whole(tx, origin, sha256, now))
+            await self._database.write(lambda tx: files.whole(tx, origin, ref, now))
 
     def offered(self, caller: Caller, sha256: str) -> FileRef:
         """Return a file that an envelope of this node's has offered to the caller.
@@ -289,28 +290,27 @@ class Files:
             return False
         return True
 
-    def _check_not_coming(self, origin: Origin, sha256: str) -> None:
-        if (origin, sha256) in self._coming:
+    def _check_not_coming(self, named: Named) -> None:
+        if self.comes(named):
             raise TooBusy("this file is just being sent", retry_after_s=_BUSY_S)
 
-    def _standing(self, origin: Origin, sha256: str) -> Standing:
-        named = self._expected(origin, sha256)
-        present = named.ref.size if named.whole else self._shelf.present(origin, sha256)
+    def _standing_of(self, named: Named) -> Standing:
+        present = named.ref.size if named.whole else self._shelf.present(named.origin, named.ref.sha256)
         return Standing(size=named.ref.size, present=present, whole=named.whole)
 
-    def _expected(self, origin: Origin, sha256: str) -> Named:
-        named = files.expected(self._database.read, origin, sha256)
+    def _expected(self, origin: Origin, sha256: str, size: int | None = None) -> Named:
+        named = files.expected(self._database.read, origin, sha256, size)
         if named is None:
             raise FileNotFound
         if named.error is not None:
             raise FileDiffers(f"it was given up: {named.error}")
         return named
 
-    def _faulty(self, origin: Origin, sha256: str, why: str) -> Callable[[Transaction], None]:
+    def _faulty(self, origin: Origin, ref: FileRef, why: str) -> Callable[[Transaction], None]:
         now = self._clock.now()
 
         def change(tx: Transaction) -> None:
-            if files.fault(tx, origin, sha256) >= _MOST_FAULTS:
-                files.give_up(tx, origin, sha256, why, now)
+            if files.fault(tx, origin, ref.sha256) >= _MOST_FAULTS:
+                files.give_up(tx, origin, ref, why, now)
 
         return change

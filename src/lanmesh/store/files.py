@@ -85,21 +85,25 @@ def announce(
         room: How many bytes of them may come; what is beyond is given up. `None`: all may.
 
     Raises:
-        InvalidRequest: A hash was announced before with another size; or, of this node's own, its
-            bytes are not kept here. What the doer of a task has made is given up then, and the
-            rest of its result counts.
+        InvalidRequest: The bytes of that hash are here, and are not so many; or, of this node's own,
+            they are not kept here. What the doer of a task has made is given up then, and the rest
+            of its result counts.
     """
     for ref in refs:
         tx.announce(Topic.FILES)
         if origin != SELF:
             tx.run(
                 "INSERT INTO blobs (origin, sha256, size, seen_at) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET seen_at = excluded.seen_at, faults = 0",
+                "ON CONFLICT DO UPDATE SET seen_at = excluded.seen_at, faults = 0, "
+                "size = iif(whole_at IS NULL, max(size, excluded.size), size)",
                 origin, ref.sha256, ref.size, now,
             )  # fmt: skip
-        known = tx.row("SELECT size FROM blobs WHERE origin = ? AND sha256 = ?", origin, ref.sha256)
+        known = tx.row(
+            "SELECT size FROM blobs WHERE origin = ? AND sha256 = ? AND (size = ? OR whole_at IS NULL)",
+            origin, ref.sha256, ref.size,
+        )  # fmt: skip
         error = None
-        if known is None or known[0] != ref.size:
+        if known is None:  # before all of them are here, nobody can tell which size is the right one
             error = f"the file with sha256 {ref.sha256[:12]}… is not one of {ref.size} bytes"
             if origin == SELF or not made:
                 raise InvalidRequest(error)
@@ -118,12 +122,12 @@ def announce(
         )  # fmt: skip
 
 
-def expected(tx: Transaction, origin: Origin, sha256: str) -> Named | None:
-    """Return a file that an origin has announced, one that is waited for first; `None` if it has none."""
+def expected(tx: Transaction, origin: Origin, sha256: str, size: int | None = None) -> Named | None:
+    """Return a file that an origin has announced, of a size, if it can be, one that is waited for first."""
     row = tx.row(
         _FILE + "WHERE f.sha256 = ? AND f.origin = ? "
-        "ORDER BY f.settled_at IS NOT NULL, f.error IS NOT NULL, f.seq DESC LIMIT 1",
-        sha256, origin,
+        "ORDER BY f.size IS ? DESC, f.settled_at IS NOT NULL, f.error IS NOT NULL, f.seq DESC LIMIT 1",
+        sha256, origin, size,
     )  # fmt: skip
     return None if row is None or origin == SELF else _named(row)
 
@@ -134,9 +138,17 @@ def offered(tx: Transaction, reader: Origin, sha256: str) -> Named | None:
     return None if row is None else _named(row)
 
 
-def whole(tx: Transaction, origin: Origin, sha256: str, now: float) -> None:
-    """Note that all bytes of a file have come, and fit its hash."""
-    tx.run("UPDATE blobs SET whole_at = ? WHERE origin = ? AND sha256 = ?", now, origin, sha256)
+def whole(tx: Transaction, origin: Origin, ref: FileRef, now: float) -> None:
+    """Note that all bytes of a file have come, and fit its hash; what was said to have others never comes."""
+    tx.run(
+        "UPDATE blobs SET whole_at = ?, size = ? WHERE origin = ? AND sha256 = ?",
+        now, ref.size, origin, ref.sha256,
+    )  # fmt: skip
+    tx.run(
+        "UPDATE files SET settled_at = ?, error = ? "
+        "WHERE origin = ? AND sha256 = ? AND size <> ? AND settled_at IS NULL",
+        now, f"it has {ref.size} bytes", origin, ref.sha256, ref.size,
+    )  # fmt: skip
     tx.announce(Topic.FILES)
 
 
@@ -146,11 +158,12 @@ def fault(tx: Transaction, origin: Origin, sha256: str) -> int:
     return tx.number("SELECT faults FROM blobs WHERE origin = ? AND sha256 = ?", origin, sha256)
 
 
-def give_up(tx: Transaction, origin: Origin, sha256: str, why: str, now: float) -> None:
-    """Note that a file will not come."""
+def give_up(tx: Transaction, origin: Origin, ref: FileRef, why: str, now: float) -> None:
+    """Note that a file will not come, whatever it is called."""
     tx.run(
-        "UPDATE files SET settled_at = ?, error = ? WHERE origin = ? AND sha256 = ? AND settled_at IS NULL",
-        now, why, origin, sha256,
+        "UPDATE files SET settled_at = ?, error = ? "
+        "WHERE origin = ? AND sha256 = ? AND size = ? AND settled_at IS NULL",
+        now, why, origin, ref.sha256, ref.size,
     )  # fmt: skip
     tx.announce(Topic.FILES)
 
