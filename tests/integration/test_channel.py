@@ -1,6 +1,8 @@
 """One live link between two ends in memory: what is asked, what is answered, and what its end means."""
 
 import asyncio
+import math
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,7 +11,8 @@ import pytest
 
 from lanmesh.errors import AnswerLost, IdConflict, MeshError, PeerUnreachable, RouteNotFound, TooBusy
 from lanmesh.model.ids import NodeId, PeerId
-from lanmesh.net.channel import AT_ONCE, BEAT_S, SILENT_S, Channel
+from lanmesh.model.pace import Pace
+from lanmesh.net.channel import AT_EASE, AT_ONCE, BEAT_S, NEWS_S, PER_S, SILENT_S, Channel
 from lanmesh.net.inward import Reply
 from lanmesh.protocol import frames, problems
 from lanmesh.protocol.frames import ANSWER, ASK, BEAT, HELLO, Frame
@@ -25,19 +28,37 @@ class Wire:
         self.other: Wire = self
         self.holds = False
         """Whether what is sent stays on the way, as where the other side is suspended."""
+        self.sent: list[str] = []
+        self.why = ""
+        """What the other side was told that it did."""
+        self.room = math.inf
+        """How many characters the network takes, before more is given."""
+        self._turn = asyncio.Lock()
+        self._more = asyncio.Event()
         self._texts: asyncio.Queue[str | None] = asyncio.Queue()
         self._closed = False
 
     async def send(self, text: str) -> None:
+        async with self._turn:
+            while self.room < len(text):
+                self._more.clear()
+                await self._more.wait()
+            self.room -= len(text)
         if self._closed:
             raise ConnectionResetError
+        self.sent.append(text)
         if not self.holds:
             self.other._texts.put_nowait(text)
+
+    def give(self, characters: float) -> None:
+        self.room += characters
+        self._more.set()
 
     async def receive(self) -> str | None:
         return await self._texts.get()
 
-    async def close(self) -> None:
+    async def close(self, why: str = "") -> None:
+        self.why = self.why or why
         for end in (self, self.other):
             if not end._closed:
                 end._closed = True
@@ -65,9 +86,11 @@ class End:
             dialled=name == "a",
             given=f"{name}@{other}",
             token=None if name == "a" else f"{other}@{name}",
+            pace=Pace(AT_EASE, PER_S, clock.monotonic()),
             answer=self._answer,
-            heard=self._heard,
+            heard=lambda: self.heard.append(clock.monotonic()),
             news=lambda: self.news.pop(0) if self.news else b"",
+            told=self._told,
             spawn=group.create_task,
             clock=clock,
             chance=FakeRandom(name, 0.5),
@@ -78,10 +101,9 @@ class End:
     ) -> bytes:
         return await soon(self.channel.ask(method, path, body, 20.0))
 
-    def _heard(self, frame: Frame) -> None:
-        self.heard.append(self.clock.monotonic())
-        if frame.kind == BEAT and frame.body:
-            self.told.append(bytes(frame.body))
+    async def _told(self, news: bytes) -> None:
+        self.told.append(news)
+        await self.go_on.wait()
 
     async def _answer(self, method: str, path: str, body: bytes, token: str) -> Reply:
         self.asked.append((method, path, body, token))
@@ -326,3 +348,124 @@ async def test_what_is_new_of_a_node_goes_with_its_first_beat_and_with_those_aft
     assert (first, unchanged) == ([b'{"of":"a"}'], [b'{"of":"a"}'])
     assert b.told == [b'{"of":"a"}', b'{"of":"a","load":2}']
     assert a.told == [b'{"of":"b"}']
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        Frame(kind=BEAT),
+        Frame(kind=BEAT, body=msgspec.Raw(b'{"of":"b"}')),
+        Frame(kind="song"),
+        Frame(kind=ANSWER, id=77, status=200),
+        Frame(kind=ASK, id=7, path="x", part="[", more=True),
+    ],
+)
+async def test_more_frames_than_anybody_has_asked_for_end_the_link_and_it_is_said_why(frame: Frame) -> None:
+    async with a_link() as (a, b, _, (_, ended)):
+        for number in range(2 * int(AT_EASE)):
+            if b.wire._closed:
+                break
+            await a.wire.send(frames.encode(msgspec.structs.replace(frame, id=frame.id + number)))
+            if number % 50 == 0:
+                await settle()
+
+        await soon(asyncio.wait([ended]))
+        assert "more frames came" in b.wire.why
+
+
+async def test_long_frames_that_nobody_has_asked_for_end_the_link_sooner() -> None:
+    async with a_link() as (a, b, _, (_, ended)):
+        for _ in range(50):
+            await a.wire.send(
+                frames.encode(Frame(kind="song", path="la", body=msgspec.Raw(b'"' + b"a" * 200_000 + b'"')))
+            )
+
+        await soon(asyncio.wait([ended]))
+        assert "more frames came" in b.wire.why
+
+
+async def test_of_what_a_peer_tells_of_itself_one_is_looked_at_at_a_time_and_then_the_latest() -> None:
+    async with a_link() as (a, b, clock, _):
+        await clock.advance(NEWS_S)
+        b.go_on.clear()
+        for load in range(100):
+            await a.wire.send(f'{{"kind":"beat","body":{{"load":{load}}}}}')
+            await settle()
+        at_first = [*b.told]
+        b.go_on.set()
+        await settle()
+        too_early = [*b.told]
+        await clock.advance(NEWS_S)
+
+    assert at_first == too_early == [b'{"of":"a"}', b'{"load":0}']
+    assert b.told == [*at_first, b'{"load":99}']
+
+
+LONG = b'{"text":"' + b'h\\u00e4\\"\\\\' * 90_000 + b'"}'
+
+
+async def test_a_long_body_goes_in_parts_both_ways_and_others_go_between() -> None:
+    async with a_link() as (a, b, _, _):
+        b.reply = Reply(status=200, body=LONG)
+        a.wire.room = 60_000
+        asking = asyncio.gather(a.ask(body=LONG), a.ask("GET", "/lan/profile", b""), a.ask(body=LONG))
+        await settle()
+        a.wire.give(math.inf)
+        answers = await soon(asking)
+
+    assert list(answers) == [LONG] * 3
+    assert [asked[2] for asked in b.asked] == [b"", LONG, LONG]
+    for end in (a, b):
+        assert max(map(len, map(str.encode, end.wire.sent))) <= frames.MAX_FRAME_BYTES
+
+
+async def test_a_side_that_sends_something_long_slowly_is_not_silent() -> None:
+    async with a_link() as (a, b, clock, running):
+        a.wire.room = 0
+        asking = asyncio.create_task(a.ask(body=LONG))
+        for _ in range(2 * len(LONG) // 40_000):
+            a.wire.give(40_000)
+            await clock.advance(5)
+
+        assert await soon(asking) == b'{"stored":true}'
+        assert [asked[2] for asked in b.asked] == [LONG]
+        assert not any(task.done() for task in running)
+
+
+async def test_an_answer_is_waited_for_while_parts_of_it_come() -> None:
+    async with a_link() as (a, b, _, _):
+        b.reply = Reply(status=200, body=LONG)
+        b.wire.room = 0
+        asking = asyncio.create_task(a.channel.ask("GET", "/lan/profile", None, 0.4))
+        for _ in range(16):  # twice the time in which an answer is lost of which nothing comes
+            b.wire.give(40_000)
+            await asyncio.sleep(0.05)
+        b.wire.give(math.inf)
+
+        assert await soon(asking) == LONG
+
+
+async def test_what_was_not_taken_in_time_is_sent_no_further() -> None:
+    async with a_link() as (a, b, _, _):
+        a.wire.room = 60_000
+        with pytest.raises(AnswerLost):
+            await a.channel.ask(*QUESTION[:2], LONG, 0.01)
+        a.wire.give(math.inf)
+        await settle()
+        parts = sum('"part"' in text for text in a.wire.sent)
+
+        assert parts == 1
+        assert await a.ask(body=LONG) == b'{"stored":true}'
+        assert [asked[2] for asked in b.asked] == [LONG]
+
+
+async def test_an_answer_that_came_while_this_node_was_held_up_counts() -> None:
+    async with a_link() as (a, b, _, _):
+        b.go_on.clear()
+        asking = asyncio.create_task(a.channel.ask(*QUESTION, 1.0))
+        await until(lambda: bool(b.asked))
+        time.sleep(1.5)  # noqa: ASYNC251  # the whole loop stands still, as where a machine swaps
+        await settle()  # and looks at its clock before it comes to what it has received
+        b.go_on.set()
+
+        assert await soon(asking) == b'{"stored":true}'

@@ -19,7 +19,7 @@ from lanmesh.model.ids import PeerId
 from lanmesh.model.peer import Peer, Place
 from lanmesh.model.task import AcceptMode, TaskState
 from lanmesh.net.calls import Calls
-from lanmesh.net.channel import BEAT_S, Channel
+from lanmesh.net.channel import AT_EASE, BEAT_S, Channel
 from lanmesh.net.dialling import Ways
 from lanmesh.net.identity import NodeIdentity, make
 from lanmesh.net.link import HttpLink
@@ -341,6 +341,40 @@ async def test_more_said_than_the_request_before_the_answer_is_cut_off(mesh: Mes
         with suppress(ConnectionError):
             assert await soon(reader.read()) == b""
         writer.close()
+
+
+async def test_what_is_long_goes_over_the_link_both_ways(mesh: Mesh, tmp_path: Path) -> None:
+    async with two(mesh, tmp_path) as (a, b):
+        a.knows(b)
+        b.knows(a, port=0)
+        look(a, b)
+        await until(lambda: a.linked(b) and b.linked(a))
+        text = 'a "long" \\u00e4 \u00e4 word ' * 20_000
+        for one, other in ((a, b), (b, a)):
+            channel = one.links.to(other.name)
+            assert channel is not None
+            body = codec.encode_envelope(a_message(sender=one.name, text=text))
+            await soon(channel.ask("POST", "/lan/message", body, PATIENCE_S))
+
+        for end in (a, b):
+            assert [message.text for message in end.node.node.mail.inbox(10)] == [text]
+
+
+async def test_who_floods_a_link_loses_it_and_opens_no_other_at_once(mesh: Mesh, tmp_path: Path) -> None:
+    async with two(mesh, tmp_path) as (a, b):
+        a.knows(b)
+        b.knows(a, port=0)
+        look(a, b)
+        await until(lambda: a.linked(b) and b.linked(a))
+        channel = a.links.to(b.name)
+        assert channel is not None
+        with suppress(ConnectionError):
+            for _ in range(2 * int(AT_EASE)):
+                await soon(channel._socket.send('{"kind":"beat"}'))
+        await until(lambda: not a.linked(b) and not b.linked(a))
+        tls = a.identity.dialling(b.identity.certificate, shown=True)
+
+        assert await refused(b.socket.getsockname()[1], tls, f"{a.name}@{b.name}") == 429
 
 
 async def test_reports_travel_on_the_link(mesh: Mesh, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from lanmesh.engine.ports import Clock
 from lanmesh.errors import NotAllowed, QuotaReached, TooBusy, TooFast
 from lanmesh.model.envelope import Envelope, EnvelopeType
 from lanmesh.model.ids import Origin, PeerId
+from lanmesh.model.pace import Pace
 from lanmesh.model.peer import FILE, Peer
 from lanmesh.store import files, peers, tasks
 from lanmesh.store.database import Transaction
@@ -28,18 +29,13 @@ class Allowance:
         self._configured = configured
         self._limits = limits
         self._clock = clock
-        self._paces: dict[Origin, tuple[float, float]] = {}
-        """How many requests each may make at once, and since when it is so."""
+        self._paces: dict[Origin, Pace] = {}
 
     def early_s(self, caller: Caller) -> float:
         """Count a request, and return in how many seconds there is room for it; 0: now."""
-        most = float(self._limits.requests_per_minute)
-        now = self._clock.monotonic()
-        left, since = self._paces.get(caller.origin, (most, now))
-        left = min(most, left + (now - since) * most / 60)
-        early_s = 0.0 if left >= 1 else (1 - left) * 60 / most
-        self._paces[caller.origin] = (left if early_s else left - 1, now)
-        return early_s
+        most, now = float(self._limits.requests_per_minute), self._clock.monotonic()
+        pace = self._paces.setdefault(caller.origin, Pace(most, most / 60, now))
+        return pace.early_s(now)
 
     def check(self, tx: Transaction, caller: Caller, envelope: Envelope) -> None:
         """Check that a caller may bring a new envelope; a repeat is never asked about.

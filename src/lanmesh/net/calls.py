@@ -20,6 +20,9 @@ CONNECT_S = 5.0
 ANSWER_S = 10.0
 """A node stores before it answers. What a slower one has stored, it answers at once when it is sent again."""
 
+SLOWEST_BYTES_PER_S = 16 * 1024
+"""A network that carries less is none: for what is long, there is time as it takes there."""
+
 _GOODBYE_S = 1.0
 _MAX_ANSWER_BYTES = 2 * 1024 * 1024
 _NOT_NOW = {408, 425, 429, 503, 507}
@@ -32,6 +35,11 @@ _NOT_CONNECTED = (
     aiohttp.ConnectionTimeoutError,
 )
 _CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionError)
+
+
+def sending_s(body: bytes | None) -> float:
+    """Return how much longer an answer may take because of what is asked with it."""
+    return len(body or b"") / SLOWEST_BYTES_PER_S
 
 
 def hung_up(fault: AnswerLost) -> bool:
@@ -158,7 +166,7 @@ class Calls:
                 _url("http" if tls is None else "https", address, request.path),
                 data=request.body,
                 headers=headers,
-                timeout=aiohttp.ClientTimeout(total=answer_s, sock_connect=CONNECT_S),
+                timeout=_patience(answer_s, request.body),
                 allow_redirects=False,
                 expect100=request.expects,
                 ssl=True if tls is None else tls,
@@ -217,6 +225,14 @@ class Calls:
             raise PeerUnreachable(f"{where} opens no live link: HTTP status {fault.status}") from fault
         except (TimeoutError, aiohttp.ClientError, OSError, UnicodeError) as fault:
             raise PeerUnreachable(f"{where} opens no live link: {_reason(fault)}") from fault
+
+
+def _patience(answer_s: float | None, body: Any) -> aiohttp.ClientTimeout:
+    """Return how long to wait: silence ends it, not that much comes or goes slowly."""
+    if answer_s is None:  # whoever asks looks after it
+        return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+    long_s = sending_s(body) if body else _MAX_ANSWER_BYTES / SLOWEST_BYTES_PER_S
+    return aiohttp.ClientTimeout(total=answer_s + long_s, sock_connect=CONNECT_S, sock_read=answer_s)
 
 
 def _where(who: str, address: tuple[str, int]) -> str:

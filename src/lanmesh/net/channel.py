@@ -4,17 +4,26 @@ import asyncio
 import logging
 import re
 from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Any
 
 from lanmesh.engine.ports import Clock, Random
-from lanmesh.errors import AnswerLost, InvalidRequest, PeerUnreachable, RouteNotFound, TooBusy
+from lanmesh.errors import (
+    AnswerLost,
+    InvalidRequest,
+    PeerUnreachable,
+    RouteNotFound,
+    TooBusy,
+    TooFast,
+)
 from lanmesh.model.ids import NodeId, PeerId
-from lanmesh.net.calls import refusal
+from lanmesh.model.pace import Pace
+from lanmesh.net.calls import refusal, sending_s
 from lanmesh.net.inward import Reply
+from lanmesh.net.question import Question
 from lanmesh.net.websocket import Socket
 from lanmesh.protocol import frames, problems
-from lanmesh.protocol.frames import ANSWER, ASK, BEAT, HELLO, Frame
+from lanmesh.protocol.frames import ANSWER, ASK, BEAT, HELLO, Frame, Joined
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +41,15 @@ GREETING_S = 10.0
 
 SLOWEST_READER_S = 30.0
 """How long the other side may take nothing of what is sent."""
+
+AT_EASE, PER_S = 600.0, 10.0
+"""Frames that nobody has asked for, at once and by and by: the beats of both sides need 1 in 5 s."""
+
+_LONG = 16 * 1024
+"""A frame that nobody has asked for costs one more for so many characters of it."""
+
+NEWS_S = 1.0
+"""At most so often is looked at what a peer tells of itself; of what it tells meanwhile, the latest."""
 
 DOUBT_S = 3.0
 """How long a peer may take to say over its link that it is there, once it was seen, maybe elsewhere."""
@@ -72,9 +90,11 @@ class Channel:
         dialled: bool,
         given: str,
         token: str | None,
+        pace: Pace,
         answer: Answerer,
-        heard: Callable[[Frame], None],
+        heard: Callable[[], None],
         news: Callable[[], bytes],
+        told: Callable[[bytes], Awaitable[None]],
         spawn: Spawn,
         clock: Clock,
         chance: Random,
@@ -88,9 +108,11 @@ class Channel:
             dialled: Whether this node dialled.
             given: The token that this node has presented to it.
             token: The token that it has presented; `None` while it has not, as its hello will.
+            pace: How much it may bring that nobody has asked for.
             answer: Answers what it asks.
             heard: Told of each frame of its.
             news: Returns what is new of this node, as JSON; nothing, if nothing is.
+            told: Told what is new of its.
             spawn: Owns the tasks that do so: they outlive the link.
             clock: For beats.
             chance: So that not all nodes beat at once.
@@ -105,14 +127,20 @@ class Channel:
         """The life of the peer's node; `None` until its hello."""
         self._socket = socket
         self._token = token
+        self._pace = pace
         self._answer = answer
         self._heard = heard
         self._news = news
+        self._told = told
         self._spawn = spawn
         self._clock = clock
         self._chance = chance
         self._asked = 0
-        self._pending: dict[int, asyncio.Future[Frame | None]] = {}
+        self._pending: dict[int, Question] = {}
+        self._joined = Joined()
+        self._cutting = asyncio.Lock()
+        self._latest = b""
+        self._fresh = asyncio.Event()
         self._looking = asyncio.Semaphore(HELD)
         self._serving: dict[asyncio.Task[None], str] = {}
         self._heard_at = clock.monotonic()
@@ -147,20 +175,17 @@ class Channel:
         """
         self._heard_at = self._clock.monotonic()
         async with asyncio.TaskGroup() as group:
-            beating = group.create_task(self._beat())
-            ending = group.create_task(self._over.wait())
-            reading = group.create_task(self._read())
-            doubting = group.create_task(self._doubt(seen))
-            parts = (beating, ending, reading, doubting)
+            works = self._beat(), self._over.wait(), self._read(), self._doubt(seen), self._take_news()
+            parts = [group.create_task(work) for work in works]
             try:
                 await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 self.open = False
                 for part in parts:
                     part.cancel()
-                for waiting in self._pending.values():
-                    if not waiting.done():
-                        waiting.set_result(None)
+                for question in self._pending.values():
+                    if not question.answer.done():
+                        question.answer.set_result(None)
                 for task, method in self._serving.items():
                     if method == "GET":  # what is brought is taken, whoever hears of it
                         task.cancel()
@@ -185,7 +210,7 @@ class Channel:
         """Ask nothing more, let what is under way be answered, and end the link."""
         self.open = False
         await self._clock.sleep(_GRACE_S)
-        waiting = [*self._pending.values()]
+        waiting = [question.answer for question in self._pending.values()]
         if waiting:
             await asyncio.wait(waiting, timeout=GREETING_S)
         self._over.set()
@@ -194,14 +219,17 @@ class Channel:
         """End the link now."""
         self.open = False
         self._over.set()
-        with suppress(TimeoutError, OSError):
-            async with asyncio.timeout(_GRACE_S):
-                await self._socket.close()
+        await self._close()
 
     def end(self) -> None:
         """Let `run` return soon."""
         self.open = False
         self._over.set()
+
+    async def _close(self, why: str = "") -> None:
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(_GRACE_S):
+                await self._socket.close(why)
 
     async def _exchange(
         self, where: str, method: str, path: str, body: bytes | None, answer_s: float
@@ -210,13 +238,11 @@ class Channel:
             raise AnswerLost(f"{where}: the link is closed")
         self._asked += 1
         number = self._asked
-        waiting: asyncio.Future[Frame | None] = asyncio.get_running_loop().create_future()
-        self._pending[number] = waiting
-        question = Frame(kind=ASK, id=number, method=method, path=path, body=frames.body_of(body or b""))
+        asked = Frame(kind=ASK, id=number, method=method, path=path, body=frames.body_of(body or b""))
+        question = self._pending[number] = Question()
         try:
-            async with asyncio.timeout(answer_s):
-                await self._socket.send(frames.encode(question))
-                answer: Frame | None = await waiting
+            await self._send(asked, answer_s)
+            answer = await question.answered(answer_s + sending_s(body))
         except TimeoutError as fault:
             raise AnswerLost(f"{where}: no answer within {answer_s:g} s") from fault
         except OSError as fault:
@@ -231,21 +257,51 @@ class Channel:
         try:
             while (text := await self._socket.receive()) is not None:
                 self._heard_at = self._clock.monotonic()
+                self._heard()
                 frame = frames.decode(text)
-                self._heard(frame)
-                if frame.kind == ASK:
-                    await self._take(frame)
-                elif frame.kind == ANSWER:
-                    waiting = self._pending.get(frame.id)
-                    if waiting is not None and not waiting.done():
-                        waiting.set_result(frame)
-        except InvalidRequest as fault:
+                question = self._pending.get(frame.id) if frame.kind == ANSWER else None
+                if question is not None:
+                    question.coming = True
+                elif frame.kind != ASK:
+                    self._spend(1 + len(text) / _LONG)
+                dropped = self._joined.dropped
+                whole = self._joined.add(frame)
+                self._spend(self._joined.dropped - dropped)
+                if whole is None:
+                    continue
+                if whole.kind == ASK:
+                    await self._take(whole)
+                elif whole.kind == BEAT and whole.body:
+                    self._latest = bytes(whole.body)
+                    self._fresh.set()
+                elif question is not None and not question.answer.done():
+                    question.answer.set_result(whole)
+        except (InvalidRequest, TooFast) as fault:
             log.warning("link ended", extra={"peer": self.peer, "why": fault.detail})
+            await self._close(fault.detail)
         except OSError:
             pass
 
+    def _spend(self, cost: float) -> None:
+        """Count what the peer brings unasked.
+
+        Raises:
+            TooFast: It is more than a peer may.
+        """
+        if cost and self._pace.early_s(self._clock.monotonic(), cost):
+            raise TooFast("more frames came than anybody has asked for")
+
+    async def _take_news(self) -> None:
+        """Look at what the peer tells of itself, one at a time."""
+        while True:
+            await self._fresh.wait()
+            self._fresh.clear()
+            await self._told(self._latest)
+            await self._clock.sleep(NEWS_S)
+
     async def _take(self, frame: Frame) -> None:
         if len(self._serving) >= AT_ONCE:
+            self._spend(1)
             busy = TooBusy("too many questions at once over this link", retry_after_s=_RETRY_AFTER_S)
             await self._say(frame.id, _refused(busy))
             return
@@ -274,21 +330,35 @@ class Channel:
 
     async def _tell(self, frame: Frame) -> None:
         try:
-            async with asyncio.timeout(SLOWEST_READER_S):
-                await self._socket.send(frames.encode(frame))
+            await self._send(frame, SLOWEST_READER_S)
         except (TimeoutError, OSError):
             self._over.set()
+
+    async def _send(self, frame: Frame, patience_s: float) -> None:
+        """Send a frame, a long one in parts, between which others go.
+
+        Raises:
+            TimeoutError: For so long, the other side takes nothing.
+            ConnectionError: The link is closed.
+        """
+        parts = [*frames.cut(frame)]
+        async with self._cutting if len(parts) > 1 else nullcontext():
+            for part in parts:
+                async with asyncio.timeout(patience_s):
+                    await self._socket.send(frames.encode(part))
 
     async def _doubt(self, seen: asyncio.Event) -> None:
         """Return once the peer was seen on the network, and does not answer here."""
         while True:
             await seen.wait()
             seen.clear()
+            heard_at = self._heard_at
             try:
                 await self._exchange(self.peer, "GET", "/lan/health", None, DOUBT_S)
             except AnswerLost:
-                log.info("link leads nowhere", extra={"peer": self.peer})
-                return
+                if self._heard_at == heard_at:
+                    log.info("link leads nowhere", extra={"peer": self.peer})
+                    return
             await self._clock.sleep(BEAT_S)  # anybody can make it be seen, as often as they like
 
     async def _beat(self) -> None:

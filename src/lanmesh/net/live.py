@@ -17,19 +17,21 @@ from lanmesh.errors import (
     NotAuthenticated,
     PeerUnreachable,
     TooBusy,
+    TooFast,
 )
 from lanmesh.model.ids import NodeId, PeerId
+from lanmesh.model.pace import Pace
 from lanmesh.model.peer import Peer
 from lanmesh.model.profile import Profile
 from lanmesh.net import inward
 from lanmesh.net.calls import Calls
-from lanmesh.net.channel import Channel
+from lanmesh.net.channel import AT_EASE, PER_S, Channel
 from lanmesh.net.dialling import Ways
 from lanmesh.net.identity import NodeIdentity
 from lanmesh.net.inward import App, Reply
 from lanmesh.net.websocket import LINK_PATH, Accepted, Dialled, Socket
 from lanmesh.protocol import codec, problems, profiles
-from lanmesh.protocol.frames import BEAT, HELLO, MAX_FRAME_BYTES, Frame
+from lanmesh.protocol.frames import HELLO, MAX_FRAME_BYTES, Frame
 from lanmesh.protocol.json import convert, parse
 from lanmesh.store.database import Change, Topic
 
@@ -40,6 +42,9 @@ _BREATH_S = 1.0
 
 _BRIEF_S = 10.0
 """A link that ends sooner counts as one that failed."""
+
+_LINK_COST = 10.0
+"""Of a link that a peer dials, beside the frames that nobody has asked for; see `Channel`."""
 
 _WHY_NOT = {"client_cert_required": ClientCertRequired, "cert_mismatch": CertMismatch}
 
@@ -104,6 +109,7 @@ class Links:
         self._group: asyncio.TaskGroup | None = None
         self._channels: dict[PeerId, list[Channel]] = {}
         self._lanes: dict[PeerId, asyncio.Event] = {}
+        self._paces: dict[NodeId, Pace] = {}
 
     def to(self, peer: PeerId) -> Channel | None:
         """Return the link to use to a peer; `None` if none is open."""
@@ -219,6 +225,8 @@ class Links:
             given = self._tokens.outbound(name)
             if given is None:
                 raise TooBusy(f"this node has no token for {name} yet", retry_after_s=_BREATH_S)
+            if early_s := self._pace(certified).early_s(self._clock.monotonic(), _LINK_COST):
+                raise TooFast("too many live links were dialled", retry_after_s=early_s)
         except MeshError as fault:
             await _refuse(fault, send)
             return
@@ -254,16 +262,21 @@ class Links:
         async def answer(method: str, path: str, body: bytes, presented: str) -> Reply:
             return await self._answered(method, path, body, presented, node_id)
 
-        def heard(frame: Frame) -> None:
-            self._heard(peer)
-            if frame.kind == BEAT and frame.body:
-                self._spawn(self._taken(peer, bytes(frame.body))).set_name(f"profile of {peer}")
+        async def told(profile: bytes) -> None:
+            try:
+                await self._told(peer, profile)
+            except MeshError as fault:
+                log.debug("profile not taken", extra={"peer": peer, "why": fault.detail})
 
         return Channel(
             socket, peer=peer, node_id=node_id, dialled=dialled, given=given, token=token,
-            answer=answer, heard=heard, news=self._news_for(peer), spawn=self._spawn, clock=self._clock,
-            chance=self._chance,
+            pace=self._pace(node_id), answer=answer, heard=lambda: self._heard(peer),
+            news=self._news_for(peer), told=told, spawn=self._spawn, clock=self._clock, chance=self._chance,
         )  # fmt: skip
+
+    def _pace(self, node: NodeId) -> Pace:
+        """Return how much a node may bring unasked: over all of its links, one after the other."""
+        return self._paces.setdefault(node, Pace(AT_EASE, PER_S, self._clock.monotonic()))
 
     def _news_for(self, peer: PeerId) -> Callable[[], bytes]:
         """Return what gives the profile of this node whenever a peer should have it anew."""
@@ -282,12 +295,6 @@ class Links:
             return profiles.encode(now)
 
         return news
-
-    async def _taken(self, peer: PeerId, profile: bytes) -> None:
-        try:
-            await self._told(peer, profile)
-        except MeshError as fault:
-            log.debug("profile not taken", extra={"peer": peer, "why": fault.detail})
 
     async def _answered(self, method: str, path: str, body: bytes, token: str, certified: NodeId) -> Reply:
         if self._app is None:

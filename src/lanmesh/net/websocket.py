@@ -11,8 +11,11 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 
 LINK_PATH = "/lan/link"
 
-_TEXT_ONLY = 1003
-"""RFC 6455 section 7.4.1: a kind of message that is not taken."""
+_NORMAL, _TEXT_ONLY, _NOT_WANTED = 1000, 1003, 1008
+"""RFC 6455 section 7.4.1: the end; a kind of message that is not taken; one that breaks a rule."""
+
+_LONGEST_REASON = 123
+"""Bytes: what is left in a control frame beside the code (RFC 6455 section 5.5)."""
 
 
 class Socket(Protocol):
@@ -28,8 +31,12 @@ class Socket(Protocol):
     async def receive(self) -> str | None:
         """Return the next text; `None` once there comes no more."""
 
-    async def close(self) -> None:
-        """Say goodbye; both sides receive nothing more."""
+    async def close(self, why: str = "") -> None:
+        """Say goodbye; both sides receive nothing more.
+
+        Args:
+            why: What the other side did that ends it; empty, if it did nothing.
+        """
 
 
 class Dialled:
@@ -48,9 +55,9 @@ class Dialled:
         message = await self._socket.receive()
         return message.data if message.type is aiohttp.WSMsgType.TEXT else None
 
-    async def close(self) -> None:
+    async def close(self, why: str = "") -> None:
         """Say goodbye; see `Socket`."""
-        await self._socket.close()
+        await self._socket.close(code=_NOT_WANTED if why else _NORMAL, message=_reason(why).encode())
 
 
 class Accepted:
@@ -85,15 +92,19 @@ class Accepted:
         self._over = True
         return None
 
-    async def close(self) -> None:
+    async def close(self, why: str = "") -> None:
         """Say goodbye; see `Socket`."""
-        await self._close(1000)
+        await self._close(_NOT_WANTED if why else _NORMAL, _reason(why))
 
-    async def _close(self, code: int) -> None:
+    async def _close(self, code: int, reason: str = "") -> None:
         if not self._over:
             self._over = True
             with suppress(ClientDisconnected, RuntimeError):
-                await self._send({"type": "websocket.close", "code": code})
+                await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+def _reason(why: str) -> str:
+    return why.encode()[:_LONGEST_REASON].decode("utf-8", "ignore")
 
 
 class Upgraded(WebSocketsSansIOProtocol):
