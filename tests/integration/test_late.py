@@ -8,6 +8,7 @@ from lanmesh.model.delivery import KEPT_S, RESULT_TTL_S, TTL_S, DeliveryState
 from lanmesh.model.envelope import EnvelopeType
 from lanmesh.model.ids import PeerId
 from lanmesh.model.task import AcceptMode, TaskState
+from lanmesh.protocol import codec
 from tests.fakes import (
     FakeExecutor,
     FakeRandom,
@@ -91,6 +92,33 @@ async def test_an_assumption_and_a_late_result_survive_a_crash_of_the_asker(mesh
     await until(lambda: not a.task(task).assumed)
 
     assert a.task(task).result == "done: count"
+
+
+async def test_a_copy_of_a_given_up_request_that_comes_late_is_noticed(mesh: Mesh) -> None:
+    """Even where its doer cannot say so: a network may have kept it, after every attempt had failed."""
+    a, task = await given_up(mesh, Fault.DOWN)
+    del a.link.faults["b"]
+    await mesh.clock.advance(30.0)
+    assert a.delivery(task).state is DeliveryState.EXPIRED  # asked, and not there
+
+    await soon(mesh.nodes["b"].take(proven("a"), codec.encode_envelope(a.delivery(task).envelope)))
+    await mesh.clock.advance(LONGEST_S)
+    await until(lambda: not a.task(task).assumed)
+
+    assert (a.task(task).result, a.delivery(task).state) == ("done: count", DeliveryState.DELIVERED)
+
+
+async def test_a_request_that_did_not_arrive_is_not_asked_about_for_ever(mesh: Mesh) -> None:
+    a, task = await given_up(mesh, Fault.DOWN)
+    del a.link.faults["b"]
+    await mesh.clock.advance(3600.0)
+    assert "b" in a.link.questions
+
+    a.link.questions.clear()
+    await mesh.clock.advance(3600.0)
+
+    assert a.link.questions == []
+    assert a.task(task).assumed
 
 
 async def test_what_waits_and_what_was_given_up_is_listed_with_the_reason(mesh: Mesh) -> None:

@@ -39,6 +39,8 @@ class Ledger:
         """By node, origin and id: what its sender was told is stored."""
         self.answers: dict[tuple[str, WireId], list[str]] = {}
         """By asker and task: what its owner was told is on its way."""
+        self.strays: set[tuple[str, str]] = set()
+        """From and to: where a copy of a request came after its sender had the answer to another."""
         self.swept: set[str] = set()
         """The nodes that have forgotten what they may."""
         self.violations: list[str] = []

@@ -130,6 +130,8 @@ class Network:
             request.settle(AnswerLost(f"{request.target}: connection reset"))
             return
         self._note(request, "arrives")
+        if request.answer.done():
+            self._ledger.strays.add(request.there)
         said = await node.answer(request.question, request.token)
         if said is None:
             request.settle(AnswerLost(f"{request.target}: connection reset"))

@@ -49,7 +49,7 @@ def test_other_seeds_are_other_runs() -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("seed", [12, 30, 42, 53, 129, 188, 352, 473, 203470])
+@pytest.mark.parametrize("seed", [12, 30, 42, 53, 129, 188, 352, 473, 203470, 733651160])
 def test_nothing_is_lost_and_nothing_done_twice(seed: int) -> None:
     assert world.run(script.plan(seed)).violations == ()
 

@@ -33,6 +33,9 @@ _LOOK_S = 15.0
 _REST_S = 4 * 3600.0
 """After so long without trouble, all must have come to rest."""
 
+_DOUBT_S = 1800.0
+"""After so long, copies that were late have come, and askers have asked about all that they gave up."""
+
 _SPARE_S = 90.0
 """By which a watch may return later than asked: the disk may have been full."""
 
@@ -314,6 +317,8 @@ class World:
         for node in self.nodes.values():
             node.disk.full = False
             node.disarm()
+        if self.plan.outlasts(script.DAY_S):
+            await asyncio.sleep(_DOUBT_S)
 
     async def _rest(self) -> None:
         until = self._loop.time() + _REST_S

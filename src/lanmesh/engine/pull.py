@@ -13,7 +13,7 @@ from lanmesh.engine.ports import Clock, PeerLink, Random
 from lanmesh.errors import AnswerLost, MeshError, PeerUnreachable, TaskNotFound
 from lanmesh.model.delivery import Delivery, DeliveryEvent, DeliveryState
 from lanmesh.model.draft import Mark
-from lanmesh.model.ids import PeerId
+from lanmesh.model.ids import LocalId, PeerId
 from lanmesh.model.report import TaskReport
 from lanmesh.model.task import Failure, Task, failed
 from lanmesh.store import outbox, peers, tasks
@@ -42,6 +42,40 @@ SILENCE_S = 31 * 24 * 3600.0
 
 _STRAY_S = 60.0
 """How long after its time an envelope may still wander about in a network."""
+
+_DOUBT_S = 900.0
+"""For so long a request that surely did not arrive is asked about all the same."""
+
+
+class Doubts:
+    """Which requests to one peer are asked about although each attempt has surely failed.
+
+    A copy that a network kept may come late, and a peer may have kept what it said that it could not
+    keep. So each is asked about until the peer has said, a while after it was given up or the peer
+    came back, that it does not know it.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        """Doubt everything, from when it is first looked at on."""
+        self._clock = clock
+        self._since: dict[LocalId, float] = {}
+        self._over: set[LocalId] = set()
+
+    def of(self, task: Task) -> bool:
+        """Return whether to ask about a task whose request was given up."""
+        self._since.setdefault(task.local_id, self._clock.monotonic())
+        return task.local_id not in self._over
+
+    def answered(self, task: Task) -> None:
+        """Note that the peer has told what it knows of a task."""
+        since = self._since.get(task.local_id)
+        if since is not None and self._clock.monotonic() >= since + _DOUBT_S:
+            self._over.add(task.local_id)
+
+    def renew(self) -> None:
+        """Doubt everything again: the peer was away."""
+        self._since.clear()
+        self._over.clear()
 
 
 class Pull:
@@ -91,40 +125,44 @@ class Pull:
     async def _lane(self, peer: PeerId) -> None:
         """Ask a peer of all that is open there: at the start, when it is back, and now and then."""
         rounds = begin = 0
+        doubts = Doubts(self._clock)
         with (
-            self._events.watch(Change(Topic.OUTBOX, peer)) as moved,
+            self._events.watch(Change(Topic.OUTBOX, peer), Change(Topic.RETURN, peer)) as moved,
             self._events.watch(Change(Topic.RETURN, peer)) as back,
         ):
             while True:
                 moved.clear()
-                asked, begin = self._next(peer, begin)
+                if back.is_set():
+                    doubts.renew()
+                asked, begin = self._next(peer, begin, doubts)
                 if not asked:
                     await moved.wait()
                     continue
                 await self._clock.sleep(_BREATH_S * (1 + self._chance.uniform()))
                 back.clear()
-                rounds = 0 if await self._round(peer, asked) else rounds + 1
+                rounds = 0 if await self._round(peer, asked, doubts) else rounds + 1
                 longest = min(_LONGEST_LOOK_S, _FIRST_LOOK_S * (1 << min(rounds, 8)))
                 if await heard(self._clock, back, longest * (1 + self._chance.uniform()) / 2):
                     rounds = 0
 
-    def _next(self, peer: PeerId, begin: int) -> tuple[list[tuple[Task, Delivery]], int]:
+    def _next(self, peer: PeerId, begin: int, doubts: Doubts) -> tuple[list[tuple[Task, Delivery]], int]:
         """Return what to ask a peer of from a place on, and where the next round begins."""
         from_start = begin == 0
         while True:
             page = tasks.unsettled(self._database.read, peer, _ROUND, begin)
             begin = begin + _ROUND if len(page) == _ROUND else 0
-            asked = [(task, delivery) for task in page if (delivery := self._arrived(task)) is not None]
+            asked = [(task, delivery) for task in page if (delivery := self._arrived(task, doubts))]
             if asked or (from_start and begin == 0):
                 return asked, begin
             from_start = from_start or begin == 0
 
-    async def _round(self, peer: PeerId, asked: list[tuple[Task, Delivery]]) -> bool:
+    async def _round(self, peer: PeerId, asked: list[tuple[Task, Delivery]], doubts: Doubts) -> bool:
         """Ask of each task once, until the peer fails to answer; return whether anything was new."""
         news = False
         try:
             for task, delivery in asked:
                 news = (await self._ask(task, delivery, 0.0)).version != task.version or news
+                doubts.answered(task)
         except (PeerUnreachable, AnswerLost) as fault:
             detail = fault.detail
             with suppress(MeshError):
@@ -161,9 +199,11 @@ class Pull:
             await self._database.write(change)
         return bool(late)
 
-    def _arrived(self, task: Task) -> Delivery | None:
-        """Return the delivery of a task's request, if that has or may have arrived."""
+    def _arrived(self, task: Task, doubts: Doubts) -> Delivery | None:
+        """Return the delivery of a task's request, if that has arrived, may have, or is in doubt."""
         delivery = outbox.find(self._database.read, task.wire_id)
+        if delivery is not None and delivery.state is DeliveryState.EXPIRED:
+            return delivery if doubts.of(task) else None
         if delivery is None or delivery.state not in {DeliveryState.DELIVERED, DeliveryState.UNKNOWN}:
             return None
         # What was acknowledged and then not found is settled, as far as that can be.
@@ -221,7 +261,11 @@ class Pull:
                 # It was acknowledged before the question, so it is not still on its way.
                 why = f"{task.peer} took it, and does not know it any more; its last word was {task.state}"
                 reports.presume(tx, task, failed(Failure.UNKNOWN, why), now)
-            elif delivery.due_at is None and now >= delivery.expires_at + _STRAY_S:
+            elif (
+                delivery.state is DeliveryState.UNKNOWN
+                and delivery.due_at is None
+                and now >= delivery.expires_at + _STRAY_S
+            ):
                 why = f"{task.peer} did not get it in time"
                 outbox.save(tx, delivery.after(DeliveryEvent.DISOWN, error=why), now)
                 reports.presume(tx, task, failed(Failure.EXPIRED, why), now)
