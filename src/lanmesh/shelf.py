@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from lanmesh.errors import FileDiffers, InvalidRequest, NoRoom, NotAllowed, StorageFailed
-from lanmesh.model.file import MAX_FILE_BYTES, MAX_FILES, FileRef, label
+from lanmesh.model.file import LONGEST_PART, MAX_FILE_BYTES, MAX_FILES, FileRef, label
 from lanmesh.model.ids import Origin, quoted
 
 PIECE = 1024 * 1024
@@ -20,6 +20,12 @@ PIECE = 1024 * 1024
 _SENT_PIECE = 256 * 1024
 _SPARE = 64 * 1024 * 1024
 """Bytes that are left free on the disk for all else."""
+
+_NUMBERED = 16
+"""Bytes that are left for what may be added to a name."""
+
+_BESIDE = ".beside"
+"""The folder, next to those of tasks, for what is just being laid out: no name in these is taken for it."""
 
 _ORPHAN_S = 24 * 3600.0
 """What nobody knows is removed only when it is older: it may be about to be named."""
@@ -139,11 +145,22 @@ class Shelf:
     async def lay_out(self, ref: FileRef, holder: str, kind: str, parts: tuple[str, ...]) -> str:
         """Copy a whole file to where a program finds it, and return where that is; see the port."""
         place = Path(holder, kind, *parts)
+        beside = self._work / _BESIDE / f"{holder}.{ref.sha256}"
         try:
-            await asyncio.to_thread(_copied, self._whole(ref.sha256), self._work / place)
+            await asyncio.to_thread(_copied, self._whole(ref.sha256), beside, self._work / place)
         except OSError as fault:
             raise _failure(fault, ref) from fault
         return str(place)
+
+    def longest(self, holder: str, kind: str) -> tuple[int, int]:
+        """Return what the file system takes, with room for a number; see the port."""
+        folder = len(os.fsencode(self.folder(holder, kind).absolute()))
+        try:
+            self._work.mkdir(mode=0o700, parents=True, exist_ok=True)
+            name, path = (os.pathconf(self._work, limit) for limit in ("PC_NAME_MAX", "PC_PATH_MAX"))
+        except OSError as fault:
+            raise StorageFailed(f"{self._work} cannot be used: {fault.strerror or fault}") from fault
+        return min(LONGEST_PART, name - _NUMBERED), path - folder - _NUMBERED
 
     def at(self, place: str) -> Path:
         """Return where something lies that was laid out."""
@@ -318,13 +335,19 @@ async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield b"".join(some)
 
 
-def _copied(whole: Path, target: Path) -> None:
+def _copied(whole: Path, beside: Path, target: Path) -> None:
     if target.is_file() and target.stat().st_size == whole.stat().st_size:
         return  # an earlier boot has laid it there
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name[:100]}.part")
-    shutil.copyfile(whole, beside)
-    beside.replace(target)
+    for folder in (beside.parent, target.parent):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        shutil.copyfile(whole, beside)
+        _sync(beside)  # once it is said to lie there, it does, whatever happens to the power
+        beside.replace(target)
+        _sync(target.parent)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
 
 
 def _written(content: bytes, target: Path) -> None:
@@ -332,8 +355,8 @@ def _written(content: bytes, target: Path) -> None:
     target.write_bytes(content)
 
 
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -89,6 +89,8 @@ def size(count: int) -> str:
 
 
 def _fate(file: FileView) -> str:
+    if file.error is not None and not file.settled:
+        return f"waits: {file.error}"
     if file.error is not None:
         return f"{'not brought' if file.sent else 'given up'}: {file.error}"
     if file.settled:

@@ -117,7 +117,9 @@ class Engine:
             version=world.version,
         )
         files = Files(database=database, clock=clock, shelf=world.shelf, allowance=allowance)
-        layout = Layout(database=database, events=events, clock=clock, shelf=world.shelf, outcomes=outcomes)
+        layout = Layout(
+            database=database, events=events, clock=clock, shelf=world.shelf, room=files, outcomes=outcomes
+        )
         carriage = Carriage(
             database=database,
             events=events,

@@ -72,6 +72,8 @@ class Files:
         self._coming: set[tuple[Origin, str]] = set()
         self.sent: dict[tuple[PeerId, str], int] = {}
         """How many bytes of what is under way to a peer it has, as far as is known."""
+        self.troubles: dict[int, str] = {}
+        """Why files, by their number, do not lie where they belong although they are here."""
 
     # --- what this node sends --------------------------------------------------------------------
 
@@ -267,7 +269,7 @@ class Files:
             made=named.made,
             present=present,
             settled=named.settled_at is not None,
-            error=named.error,
+            error=named.error or self.troubles.get(named.number),
             place=None if named.place is None else str(self._shelf.at(named.place)),
         )
 
@@ -295,8 +297,9 @@ class Files:
             raise TooBusy("this file is just being sent", retry_after_s=_BUSY_S)
 
     def _standing_of(self, named: Named) -> Standing:
-        present = named.ref.size if named.whole else self._shelf.present(named.origin, named.ref.sha256)
-        return Standing(size=named.ref.size, present=present, whole=named.whole)
+        whole = named.whole and self._shelf.has(named.ref)  # somebody may have removed it since
+        present = named.ref.size if whole else self._shelf.present(named.origin, named.ref.sha256)
+        return Standing(size=named.ref.size, present=present, whole=whole)
 
     def _expected(self, origin: Origin, sha256: str, size: int | None = None) -> Named:
         named = files.expected(self._database.read, origin, sha256, size)

@@ -218,6 +218,13 @@ class Shelf(Protocol):
             StorageFailed: The disk does not take it.
         """
 
+    def longest(self, holder: str, kind: str) -> tuple[int, int]:
+        """Return how many bytes a part of a name, and all parts together, may have in such a folder.
+
+        Raises:
+            StorageFailed: The disk cannot be asked.
+        """
+
     def at(self, place: str) -> Path:
         """Return where something was laid out."""
 

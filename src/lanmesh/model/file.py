@@ -19,10 +19,13 @@ LONGEST_NAME = 1024
 WHOLE_RESULT = "result.txt"
 """The name of the file that holds all of a result of which a report can carry the beginning only."""
 
-_LONGEST_PART = 200
+LONGEST_PART = 200
 """Bytes of one part of a name; file systems take 255, and a number may be added."""
 
 _DEEPEST = 8
+_NUMBER = 10
+"""Bytes that a number may add to a part of a name."""
+
 _UNWELCOME = re.compile(r'[<>:"|?*\\]')
 _RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?")
 """Names that are devices elsewhere (Windows)."""
@@ -54,7 +57,7 @@ class FileState:
     settled: bool
     """Whether nothing more is to come of it."""
     error: str | None = None
-    """Why it will not come."""
+    """Why it will not come; of one that is not settled, why it does not lie there yet."""
     place: str | None = None
     """Where it lies on this machine, if it came from elsewhere and is whole."""
 
@@ -64,18 +67,25 @@ def label(name: str) -> str:
     return name.encode(errors="surrogateescape").decode(errors="replace")[-LONGEST_NAME:]
 
 
-def places(names: Iterable[str]) -> list[tuple[str, ...]]:
+def places(
+    names: Iterable[str], *, longest: int = LONGEST_PART, room: int = _DEEPEST * (LONGEST_PART + _NUMBER)
+) -> list[tuple[str, ...]]:
     """Return where files with these names may lie in a folder, each as the parts of a relative path.
 
     No part leads out of the folder, hides what it is or is a device; no two are the same where
     case does not count, and none is a folder of another.
+
+    Args:
+        names: As somebody else chose them.
+        longest: Bytes that one part may have, before a number is added.
+        room: Bytes that all parts together may have: of a longer one the last ones count.
     """
     files: set[tuple[str, ...]] = set()
     folders: set[tuple[str, ...]] = set()
     found = []
     for name in names:
         parts: tuple[str, ...] = ()
-        *above, last = _parts(name)
+        *above, last = _parts(name, longest, room)
         for part in above:
             parts = (*parts, _free(parts, part, files))
             folders.add(_folded(parts))
@@ -85,22 +95,25 @@ def places(names: Iterable[str]) -> list[tuple[str, ...]]:
     return found
 
 
-def _parts(name: str) -> list[str]:
-    parts = [_clean(part) for part in name.split("/") if part not in {"", ".", ".."}]
-    return [part for part in parts if part][-_DEEPEST:] or ["file"]
+def _parts(name: str, longest: int, room: int) -> list[str]:
+    parts = [_clean(part, longest) for part in name.split("/") if part not in {"", ".", ".."}]
+    parts = [part for part in parts if part][-_DEEPEST:] or ["file"]
+    while len(parts) > 1 and sum(len(part.encode()) + _NUMBER for part in parts) > room:
+        del parts[0]
+    return parts
 
 
-def _clean(part: str) -> str:
+def _clean(part: str, longest: int) -> str:
     """Return a part of a name without what cannot be seen, and without what a file system takes amiss."""
     seen = "".join(c if c.isprintable() else "_" for c in unicodedata.normalize("NFC", part))
     seen = _UNWELCOME.sub("_", seen).strip(" ").rstrip(". ")
     if _RESERVED.fullmatch(seen):
         seen = f"_{seen}"
-    if len(seen.encode()) <= _LONGEST_PART:
+    if len(seen.encode()) <= longest:
         return seen
     stem, dot, ending = seen.rpartition(".")
-    kept = dot + ending if stem and len(ending.encode()) <= _LONGEST_PART // 4 else ""
-    return _cut(seen.removesuffix(kept), _LONGEST_PART - len(kept.encode())) + kept
+    kept = dot + ending if stem and len(ending.encode()) <= longest // 4 else ""
+    return _cut(seen.removesuffix(kept), longest - len(kept.encode())) + kept
 
 
 def _cut(text: str, size: int) -> str:

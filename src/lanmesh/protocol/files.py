@@ -75,7 +75,7 @@ class FileView(msgspec.Struct, kw_only=True, rename="camel"):
     settled: bool
     """Whether nothing more is to come of it."""
     error: str | None
-    """Why it does not come."""
+    """Why it does not come; of one that is not settled, why it does not lie here yet."""
     place: str | None
     """Where it lies here, if it came from a peer and is whole."""
 

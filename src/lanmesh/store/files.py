@@ -152,6 +152,12 @@ def whole(tx: Transaction, origin: Origin, ref: FileRef, now: float) -> None:
     tx.announce(Topic.FILES)
 
 
+def lost(tx: Transaction, origin: Origin, sha256: str) -> None:
+    """Note that the bytes of a file are gone from this machine: they may come again."""
+    tx.run("UPDATE blobs SET whole_at = NULL WHERE origin = ? AND sha256 = ?", origin, sha256)
+    tx.announce(Topic.FILES)
+
+
 def fault(tx: Transaction, origin: Origin, sha256: str) -> int:
     """Note that what has come of a file was not what had been announced; return how often that was."""
     tx.run("UPDATE blobs SET faults = faults + 1 WHERE origin = ? AND sha256 = ?", origin, sha256)
@@ -227,11 +233,13 @@ def missing(tx: Transaction, task: LocalId) -> bool:
     return row is not None
 
 
-def to_lay_out(tx: Transaction, limit: int) -> list[Named]:
-    """Return files of others that are whole and do not lie where they belong yet."""
+def to_lay_out(tx: Transaction, limit: int, *, after: int = 0) -> list[Named]:
+    """Return files of others, by their number, that are whole and do not lie where they belong yet."""
     rows = tx.rows(
-        _FILE + "WHERE f.origin <> 'self' AND f.settled_at IS NULL AND b.whole_at IS NOT NULL LIMIT ?", limit
-    )
+        _FILE + "WHERE f.origin <> 'self' AND f.settled_at IS NULL AND b.whole_at IS NOT NULL "
+        "AND f.seq > ? ORDER BY f.seq LIMIT ?",
+        after, limit,
+    )  # fmt: skip
     return [_named(row) for row in rows]
 
 
