@@ -352,7 +352,10 @@ class Fault(StrEnum):
 class MemoryLink:
     """The way to other nodes of the same test, through the real codec. Implements the port `PeerLink`."""
 
-    def __init__(self, tokens: FakeTokens, nodes: Mapping[str, "NodeUnderTest"]) -> None:
+    def __init__(
+        self, tokens: FakeTokens, nodes: Mapping[str, "NodeUnderTest"], own: "NodeUnderTest | None" = None
+    ) -> None:
+        """Reach nodes by the tokens of one of them; those that are paired with it, as it has proven."""
         self.faults: dict[str, Fault | MeshError] = {}
         """What is wrong on the way to a peer. A `MeshError` is what the peer answers."""
         self.gate = asyncio.Event()
@@ -364,6 +367,7 @@ class MemoryLink:
         self.most_under_way = 0
         self._tokens = tokens
         self._nodes = nodes
+        self._own = own
 
     async def send(self, peer: PeerId, envelope: Envelope) -> TaskReport | None:
         self.sent.append((peer, envelope))
@@ -425,7 +429,7 @@ class MemoryLink:
         if node is None or not node.running or fault is Fault.DOWN:
             raise PeerUnreachable(f"{peer} is down")
         try:
-            caller = await node.node.identify(self._tokens.outbound(peer))
+            caller = await node.node.identify(*self._credentials(peer))
             answer = await question(node, caller)
         except NotAuthenticated as refusal:
             raise PeerUnreachable(f"{peer} does not know our token") from refusal
@@ -439,6 +443,11 @@ class MemoryLink:
         if fault is Fault.LOSE_ANSWER:
             raise AnswerLost(f"{peer} did not answer")
         return answer
+
+    def _credentials(self, peer: PeerId) -> tuple[str | None, NodeId | None]:
+        if self._own is None or self._own.roster.paired(peer) is None:
+            return self._tokens.outbound(peer), None
+        return self._own.roster.outbound(peer), self._own.node_id
 
 
 class NoShelf(Shelf):
@@ -672,7 +681,7 @@ class NodeUnderTest:
         inbound = {f"{peer}@{name}": peer if proven else None for peer in self.peers}
         outbound = {peer: f"{name}@{peer}" for peer in self.peers}
         self.tokens = FakeTokens({f"shared@{name}": None, **inbound}, outbound)
-        self.link = MemoryLink(self.tokens, mesh.nodes)
+        self.link = MemoryLink(self.tokens, mesh.nodes, self)
         self.file_link = MemoryFiles(self.link)
         self.shelf: Shelf = NoShelf(mesh.folder / f"{name}.blobs", mesh.folder / f"{name}.work")
         key = Ed25519PrivateKey.from_private_bytes(sha256(name.encode()).digest())

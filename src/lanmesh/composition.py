@@ -76,6 +76,7 @@ class Composition:
         self._status = Status(folder, settings, self._tokens, home)
         self._token = ""
         self._links: Links | None = None
+        self._link: HttpLink | None = None
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Be the node until `stop` is set."""
@@ -124,8 +125,9 @@ class Composition:
         for topic, key in changes:
             if topic is Topic.DISTRUST:
                 self._listening.drop(NodeId(key))
-                if self._links is not None:
-                    self._links.drop(NodeId(key))
+                for outward in (self._links, self._link):
+                    if outward is not None:
+                        outward.drop(NodeId(key))
             if topic is Topic.PAIRING:
                 for certificate in self._trusted():
                     self._listening.trust(certificate)
@@ -162,7 +164,7 @@ class Composition:
             profile=lambda peer: engine.node.peers.own_profile(Caller(peer=peer)),
             told=lambda peer, body: engine.node.peers.told(peer, body),  # noqa: PLW0108  # so too
         )
-        link = HttpLink(
+        link = self._link = HttpLink(
             roster,
             roster,
             calls=self._calls,

@@ -7,6 +7,7 @@ import re
 import socket
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,8 @@ class Gate(threading.Thread):
         self._listening = socket.create_server(("127.0.0.1", 0))
         self._ends: list[socket.socket] = []
         self._carriers: list[threading.Thread] = []
+        self.carried: Counter[threading.Thread] = Counter()
+        """How many bytes went each of the ways, by who carries them for as long as it is open."""
         self._moved = threading.Condition()
         self.port = int(self._listening.getsockname()[1])
 
@@ -90,6 +93,7 @@ class Gate(threading.Thread):
             while some := here.recv(65536):
                 if counted:
                     self._count(len(some))
+                    self.carried[threading.current_thread()] += len(some)
                 there.sendall(some)
         _shut(here)
         _shut(there)
@@ -207,6 +211,28 @@ def test_a_transfer_goes_on_where_a_kill_has_cut_it(
     assert done["state"] == "completed"
     assert Path(made["place"]).read_bytes() == CONTENT[::-1]
     assert SIZE <= gate.passed < SIZE + 3 * 1024 * 1024, "it was begun anew, not resumed"
+
+
+def test_a_block_ends_what_this_node_is_just_bringing(mesh: Mesh) -> None:
+    a, b = mesh.strangers()
+    gate = Gate(b.port)
+    gate.start()
+    code = b.lanmesh("pair", "--json").json["code"]
+    assert a.lanmesh("pair", code, "--at", f"127.0.0.1:{gate.port}").status == 0
+    linked(a, b)
+
+    gate.most = gate.passed + SIZE // 2
+    assert a.lanmesh("send", "b", "see", "--file", str(a_file(a, content=CONTENT * 4))).status == 0
+    parts = b.state / "blobs" / "parts"
+    until(lambda: any(part.stat().st_size for part in parts.glob("*")), b.log.read_text, LONG_S)
+    ((bringing, _),) = gate.carried.most_common(1)
+    assert a.lanmesh("block", "b").status == 0
+    gate.open()
+    until(lambda: not bringing.is_alive(), lambda: f"{gate.passed} bytes; {a.log.read_text()}", LONG_S)
+    gate.end()
+
+    assert gate.passed < 3 * SIZE, "it went on, beyond what had left"
+    assert not all_here(b)
 
 
 def test_a_node_that_nobody_can_dial_sends_and_gets_files(mesh: Mesh) -> None:

@@ -2,8 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -20,16 +20,18 @@ from lanmesh.errors import (
 )
 from lanmesh.faces.http import application
 from lanmesh.faces.rest import Rest
-from lanmesh.model.ids import PeerId, WireId
+from lanmesh.model.ids import NodeId, PeerId, WireId
 from lanmesh.model.peer import Peer, Place
 from lanmesh.model.report import TaskReport
 from lanmesh.model.task import TaskState
 from lanmesh.net.calls import Calls
 from lanmesh.net.dialling import Ways
+from lanmesh.net.files import HttpFiles
 from lanmesh.net.identity import NodeIdentity, make
 from lanmesh.net.link import HttpLink
 from lanmesh.net.server import Listener, bind
 from tests.fakes import FakeTokens, Mesh, a_message, a_result, a_task, soon, until
+from tests.integration.desk import CAT, ref
 from tests.integration.loopback import answering, raw_server
 
 B = PeerId("b")
@@ -37,11 +39,14 @@ TOKEN = "a@b"
 
 
 @asynccontextmanager
-async def a_link(port: int, host: str = "127.0.0.1", token: str | None = TOKEN) -> AsyncIterator[HttpLink]:
+async def a_link(
+    port: int, host: str = "127.0.0.1", token: str | None = TOKEN, peer: Peer | None = None
+) -> AsyncIterator[HttpLink]:
+    known = peer or Peer(id=B, host=host, port=port)
     tokens = FakeTokens({}, {} if token is None else {B: token})
     with TemporaryDirectory() as folder:
         async with Calls() as calls:
-            yield link_over(calls, Path(folder), {B: Peer(id=B, host=host, port=port)}, tokens)
+            yield link_over(calls, Path(folder), {B: known}, tokens)
 
 
 def link_over(calls: Calls, folder: Path, peers: Mapping[PeerId, Peer], tokens: FakeTokens) -> HttpLink:
@@ -200,6 +205,61 @@ async def test_a_profile_that_is_none_is_no_profile() -> None:
         async with raw_server(answering(http("200 OK", body))) as port, a_link(port) as link:
             with pytest.raises(AnswerLost, match="no profile"):
                 await soon(link.profile(B))
+
+
+ASKING: Mapping[str, Callable[[HttpLink], Awaitable[object]]] = {
+    "a request": lambda link: link.send(B, a_task()),
+    "a question that is held": lambda link: link.report(B, WireId("t-1"), wait_s=25, version=0),
+    "a file that is given": lambda link: HttpFiles(link).give(B, ref(CAT), 0, without_end),
+    "a file that is fetched": lambda link: fetched(HttpFiles(link)),
+}
+
+
+async def without_end(_begin: int) -> AsyncGenerator[bytes, None]:
+    yield CAT[:200_000]
+    await asyncio.Event().wait()
+
+
+async def fetched(files: HttpFiles) -> None:
+    async with files.fetch(B, ref(CAT), 0) as chunks:
+        async for _ in chunks:
+            pass
+
+
+@pytest.mark.parametrize("what", ASKING)
+async def test_what_is_under_way_with_a_peer_ends_once_it_is_none_any_more(what: str) -> None:
+    asked, parted = asyncio.Event(), asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        if head.startswith(b"PUT"):
+            writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            await reader.readexactly(100_000)
+        elif b"/lan/blob/" in head:
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1500000\r\n\r\n" + CAT[:100_000])
+        asked.set()
+        with suppress(ConnectionError):
+            while await reader.read(65536):
+                pass
+        parted.set()
+
+    async with raw_server(talk) as port:
+        peer = Peer(id=B, host="127.0.0.1", port=port, node_id=NodeId("b" * 52))
+        async with a_link(port, peer=peer) as link, asyncio.TaskGroup() as group:
+            asking = group.create_task(_fault(ASKING[what](link)))
+            await soon(asked.wait())
+            link.drop(NodeId("c" * 52))
+            link.drop(NodeId("b" * 52))
+            fault = await soon(asking)
+            await soon(parted.wait())
+
+    assert (type(fault), "no peer any more" in fault.detail) == (AnswerLost, True)
+
+
+async def _fault(asking: Awaitable[object]) -> MeshError:
+    with pytest.raises(MeshError) as refusal:
+        await asking
+    return refusal.value
 
 
 async def test_a_token_goes_to_its_peer_alone_and_in_the_header() -> None:

@@ -128,6 +128,7 @@ class Engine:
             link=world.file_link,
             shelf=world.shelf,
             room=files,
+            peers=roster,
             dialled=bool(world.port),
         )
         drafts = Drafts(events)

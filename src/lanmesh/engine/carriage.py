@@ -1,7 +1,7 @@
 """carry the bytes of files to peers that have their names, and fetch those that are not brought"""
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Container
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 
 from lanmesh.engine.each_peer import for_each_peer
@@ -52,9 +52,13 @@ class Carriage:
         link: FileLink,
         shelf: Shelf,
         room: Files,
+        peers: Container[PeerId],
         dialled: bool = True,
     ) -> None:
-        """Carry over a link; if this node cannot be dialled, all that comes has to be fetched."""
+        """Carry to and from those who are peers, over a link.
+
+        If this node cannot be dialled, all that comes has to be fetched.
+        """
         self._database = database
         self._events = events
         self._clock = clock
@@ -62,6 +66,7 @@ class Carriage:
         self._link = link
         self._shelf = shelf
         self._room = room
+        self._peers = peers
         self._dialled = dialled
         self._bringing: dict[PeerId, bool] = {}
         """Whether the latest file of each peer was brought by it."""
@@ -78,27 +83,30 @@ class Carriage:
         )
 
     async def _lane(self, peer: PeerId, step: Step) -> None:
-        failures = 0
+        failures, said = 0, ""
+        news = Change(Topic.FILES), Change(Topic.OUTBOX, peer), Change(Topic.PAIRING)
         with (
-            self._events.watch(Change(Topic.FILES), Change(Topic.OUTBOX, peer)) as changed,
+            self._events.watch(*news) as changed,
             self._events.watch(Change(Topic.CONTACT, peer)) as contact,
         ):
             while True:
                 changed.clear()
                 contact.clear()
                 try:
-                    if await step(peer, failures):
-                        failures = 0
+                    if peer in self._peers and await step(peer, failures):
+                        failures, said = 0, ""
                     else:
                         await changed.wait()
                     continue
                 except _NOT_NOW as fault:
-                    why, retry_after_s = fault.detail, fault.retry_after_s or 0.0
+                    why, detail, retry_after_s = fault.code, fault.detail, fault.retry_after_s or 0.0
                 except Exception as fault:  # a bug of ours must not hold up what else waits
                     log.exception("carriage broke", extra={"peer": peer})
-                    why, retry_after_s = type(fault).__name__, 0.0
+                    why, detail, retry_after_s = type(fault).__name__, "a bug", 0.0
                 failures += 1
-                log.info("file put off", extra={"peer": peer, "why": why})
+                if why != said:  # tried again and again, told once
+                    log.info("file put off", extra={"peer": peer, "why": detail})
+                said = why
                 # Not at once, whoever is heard: the way that failed may be the one that is needed.
                 await self._clock.sleep(pause(1, self._chance.uniform()) + retry_after_s)
                 await heard(self._clock, contact, pause(failures, self._chance.uniform(), LONGEST_S))

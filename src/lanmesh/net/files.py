@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 
 import aiohttp
 
@@ -39,7 +39,7 @@ class HttpFiles:
             await self._put(peer, ref, min(int(told), ref.size), bytes_from)
 
     async def _put(self, peer: PeerId, ref: FileRef, offset: int, bytes_from: BytesFrom) -> None:
-        async with _moving() as moved, aclosing(_told(bytes_from(offset), moved)) as body:
+        async with _moving() as moved, _left(_told(bytes_from(offset), moved)) as body:
             request = Request(
                 "PUT",
                 f"{_path(ref)}?offset={offset}",
@@ -86,6 +86,16 @@ async def _moving() -> AsyncGenerator[Callable[[], None], None]:
             yield moved
     except TimeoutError as fault:
         raise AnswerLost(f"nothing moved for {_STALLED_S:g} s") from fault
+
+
+@asynccontextmanager
+async def _left(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[AsyncGenerator[bytes, None], None]:
+    """Close what a request was to read; a writer that is still in it was canceled, and ends it itself."""
+    try:
+        yield body
+    finally:
+        with suppress(RuntimeError):
+            await body.aclose()
 
 
 async def _told(

@@ -1,6 +1,8 @@
 """send envelopes to peers, over a live link or by HTTP, and ask them questions"""
 
+import asyncio
 import ssl
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
@@ -12,7 +14,7 @@ from lanmesh.engine.ports import Tokens
 from lanmesh.errors import AnswerLost, InvalidConfig, InvalidRequest, MeshError, PeerUnreachable
 from lanmesh.model.draft import Mark
 from lanmesh.model.envelope import Answer, Cancel, Envelope, EnvelopeType
-from lanmesh.model.ids import PeerId, WireId
+from lanmesh.model.ids import NodeId, PeerId, WireId
 from lanmesh.model.peer import Peer
 from lanmesh.model.report import TaskReport
 from lanmesh.net.calls import ANSWER_S, Calls, Request, bounded, hung_up, not_known
@@ -72,6 +74,8 @@ class HttpLink:
         self._ways = ways
         self._live = live
         self._contexts: dict[tuple[bytes, bool], ssl.SSLContext] = {}
+        self._under_way: defaultdict[NodeId, set[asyncio.Timeout]] = defaultdict(set)
+        """What is asked of each node by HTTP, by what can end it."""
 
     async def send(self, peer: PeerId, envelope: Envelope) -> TaskReport | None:
         """Return once the peer has stored the envelope; see the port."""
@@ -96,6 +100,12 @@ class HttpLink:
             return profiles.check(body)
         except InvalidRequest as fault:
             raise AnswerLost(f"{peer} answers, but with no profile: {fault.detail}") from fault
+
+    def drop(self, node: NodeId) -> None:
+        """Break off all that is asked of a node now, whatever is still to be sent or read."""
+        now = asyncio.get_running_loop().time()
+        for limit in self._under_way.pop(node, ()):
+            limit.reschedule(now)
 
     def _addressed(self, name: PeerId, envelope: Envelope) -> Envelope:
         """Return an envelope as a paired peer reads it: all that have proven a key are named by that."""
@@ -129,6 +139,33 @@ class HttpLink:
         peer = self._peers.get(name)
         if peer is None:
             raise PeerUnreachable(f"{name} is no peer any more; add it again, or what waits for it expires")
+        async with self._until_dropped(peer), self._answer_of(peer, request, answer_s) as answer:
+            yield answer
+
+    @asynccontextmanager
+    async def _until_dropped(self, peer: Peer) -> AsyncGenerator[None, None]:
+        """Let what is done meanwhile go on for as long as the peer's key is trusted."""
+        if peer.node_id is None:
+            yield
+            return
+        limit = asyncio.timeout(None)
+        under_way = self._under_way[peer.node_id]
+        try:
+            async with limit:
+                under_way.add(limit)
+                yield
+        except TimeoutError as fault:
+            if not limit.expired():
+                raise
+            raise AnswerLost(f"{peer.id} is no peer any more: what was under way is broken off") from fault
+        finally:
+            under_way.discard(limit)
+
+    @asynccontextmanager
+    async def _answer_of(
+        self, peer: Peer, request: Request, answer_s: float | None
+    ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
+        name = peer.id
         try:
             token = self._tokens.outbound(name)
         except InvalidConfig as fault:  # ours to mend; what waits for the peer outlives it
