@@ -8,9 +8,11 @@ from lanmesh.engine.retention import Keep, Retention
 from lanmesh.engine.retry import LONGEST_S
 from lanmesh.errors import IllegalTransition
 from lanmesh.model.delivery import KEPT_S, REMEMBERED_S, TTL_S, DeliveryState
+from lanmesh.model.ids import LocalId, Origin
 from lanmesh.model.task import AcceptMode, TaskState
-from lanmesh.store import retention
+from lanmesh.store import files, retention
 from tests.fakes import Fault, Mesh, NodeUnderTest, a_message, a_task, proven, settle, soon, until
+from tests.integration.desk import Maker, a_file, read, two
 
 DAY_S = 86_400.0
 MONTH = Keep(age_s=30 * DAY_S, count=1000)
@@ -219,6 +221,65 @@ async def test_a_task_that_is_kept_for_longer_is_known_again_for_as_long(mesh: M
     assert again.local_id == first.local_id
 
 
+def on_their_way(node: NodeUnderTest) -> int:
+    return node.database.read.number("SELECT count(*) FROM files WHERE settled_at IS NULL")
+
+
+async def with_files_on_their_way(mesh: Mesh) -> tuple[NodeUnderTest, NodeUnderTest, LocalId]:
+    """Return two nodes between which no byte of a file gets through, and what they know of one another.
+
+    It is a task whose result names a file, and a message that does.
+    """
+    a, b = await two(mesh, Maker(("dog.jpg", b"dog")))
+    a.file_link.cut_after = b.file_link.cut_after = 0
+    asked = await a.delegate("b", "look")
+    await until(lambda: a.task(asked.local_id).final)
+    kept = await soon(a.node.files.keep([a_file(mesh, content=b"cat")]))
+    await soon(a.node.mail.send("b", "see", wait_s=5, files=kept))
+    (mail,) = b.node.mail.inbox(10)
+    await soon(b.node.mail.mark_read([mail.number]))
+    await settle()
+    return a, b, asked.local_id
+
+
+async def test_what_is_over_stays_while_files_of_it_are_on_their_way(mesh: Mesh) -> None:
+    a, b, asked = await with_files_on_their_way(mesh)
+    (dog,) = a.node.files.of_task(asked)
+    (mail,) = b.node.mail.inbox(10)
+    soon_gone = Keep(age_s=DAY_S, count=1)
+
+    await mesh.clock.jump(3 * DAY_S)
+    await swept(a, soon_gone)
+    await swept(b, soon_gone)
+    assert (kept_deliveries(a), kept_deliveries(b)) == (2, 1)
+    a.file_link.cut_after = b.file_link.cut_after = None
+    for _ in range(200):
+        if not on_their_way(a) + on_their_way(b):
+            break
+        await mesh.clock.advance(10)
+        await asyncio.sleep(0.01)
+
+    (dog,) = a.node.files.of_task(asked)
+    (cat,) = b.node.files.of_message(Origin("a"), mail.id)
+    assert (read(dog), read(cat)) == (b"dog", b"cat")
+    await swept(a, soon_gone)
+    await swept(b, soon_gone)
+    assert (kept_deliveries(a), kept_deliveries(b)) == (0, 0)
+    assert a.node.tasks.page(10) == b.node.tasks.page(10) == []
+
+
+async def test_files_that_never_come_hold_up_nothing_for_ever(mesh: Mesh) -> None:
+    a, b, _ = await with_files_on_their_way(mesh)
+
+    await mesh.clock.jump(31 * DAY_S)
+    await swept(a, Keep(age_s=DAY_S, count=1))
+    await swept(b, Keep(age_s=DAY_S, count=1))
+
+    assert (kept_deliveries(a), kept_deliveries(b)) == (0, 0)
+    assert a.node.tasks.page(10) == b.node.tasks.page(10) == []
+    assert files.bytes_of(a.database.read, Origin("b")) == files.bytes_of(b.database.read, Origin("a")) == 0
+
+
 async def test_what_was_asked_back_goes_with_its_task(mesh: Mesh) -> None:
     a, b = await mesh.pair()
     b.executor.hold()
@@ -278,9 +339,9 @@ async def test_every_sweep_finds_its_rows_by_an_index(mesh: Mesh) -> None:
         return str(a.database.read.rows(f"EXPLAIN QUERY PLAN {query}", *values))
 
     plans = [
-        (plan(retention.TASKS, 1.0, 1.0, 1.0, 1), "tasks_settled"),
-        (plan(retention.DELIVERIES, 1.0, 1.0, 1), "outbox_settled"),
-        (plan(retention.TEXTS, 1.0, 1), "inbox_read"),
+        (plan(retention.TASKS, 1.0, 1.0, 1.0, 1.0, 1), "tasks_settled"),
+        (plan(retention.DELIVERIES, 1.0, 1.0, 1.0, 1), "outbox_settled"),
+        (plan(retention.TEXTS, 1.0, 1.0, 1), "inbox_read"),
         (plan(retention.IDS, 1.0, 1, 1), "inbox_received"),
         (plan(retention.NTH_TASK, 1), "tasks_settled"),
         (plan(retention.NTH_DELIVERY, 1), "outbox_settled"),
@@ -291,3 +352,4 @@ async def test_every_sweep_finds_its_rows_by_an_index(mesh: Mesh) -> None:
         assert index in found, found
         assert "TEMP B-TREE" not in found
         assert "SCAN tasks'" not in found
+        assert "SCAN files" not in found

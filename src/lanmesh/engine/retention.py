@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from lanmesh.engine.files import Files
 from lanmesh.engine.ports import Clock
 from lanmesh.errors import StorageFailed
-from lanmesh.model.delivery import KEPT_S, REMEMBERED_S, TTL_S
+from lanmesh.model.delivery import KEPT_S, REMEMBERED_S, RESULT_TTL_S, TTL_S
 from lanmesh.store import retention
 from lanmesh.store.database import Database, Transaction
 
@@ -78,15 +78,24 @@ class Retention:
         now = self._clock.now()
         # What could not be delivered can be sent again for so long after it was given up.
         failed = now - TTL_S - KEPT_S
+        # A file may be on its way for as long as a result may.
+        waiting = now - RESULT_TTL_S
         # A sender may repeat itself for a day: what has just ended stays, however much there is.
         task = self._before(retention.NTH_TASK, now, youngest=now - TTL_S)
         yield lambda tx: retention.forget_tasks(
-            tx, task, assumed_before=now - REMEMBERED_S, failed_before=failed, limit=_STEP
+            tx,
+            task,
+            assumed_before=now - REMEMBERED_S,
+            failed_before=failed,
+            files_before=waiting,
+            limit=_STEP,
         )
         sent = self._before(retention.NTH_DELIVERY, now, youngest=now)
-        yield lambda tx: retention.forget_deliveries(tx, sent, failed_before=failed, limit=_STEP)
+        yield lambda tx: retention.forget_deliveries(
+            tx, sent, failed_before=failed, files_before=waiting, limit=_STEP
+        )
         read = self._before(retention.NTH_MESSAGE, now, youngest=now)
-        yield lambda tx: retention.forget_texts(tx, read, limit=_STEP)
+        yield lambda tx: retention.forget_texts(tx, read, files_before=waiting, limit=_STEP)
         yield lambda tx: retention.forget_ids(tx, now - REMEMBERED_S, latest=self._keep.ids, limit=_STEP)
 
     def _before(self, query: str, now: float, *, youngest: float) -> float:
