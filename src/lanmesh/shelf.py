@@ -125,7 +125,7 @@ class Shelf:
             hidden: In a folder, also those whose name, or whose folder's, begins with a dot.
 
         Raises:
-            InvalidRequest: There is none, or there are too many.
+            InvalidRequest: There is none. Of more than may travel, some are returned, and too many.
         """
         if not path.is_dir():
             if not path.is_file():
@@ -139,7 +139,7 @@ class Shelf:
                 if at.is_file() and not at.is_symlink():
                     found.append((at, str(Path(path.name) / at.relative_to(path))))
             if len(found) > MAX_FILES:
-                raise InvalidRequest(f"more than {MAX_FILES} files in {quoted(str(path), 300)}: pack them")
+                break
         return found
 
     async def lay_out(self, ref: FileRef, holder: str, kind: str, parts: tuple[str, ...]) -> str:
@@ -200,7 +200,10 @@ class Shelf:
         found = []
         if folder.is_dir() and not folder.is_symlink():
             beginning = f"{folder.name}/"
-            found = [(path, name.removeprefix(beginning)) for path, name in self.below(folder.resolve())]
+            try:
+                found = [(path, name.removeprefix(beginning)) for path, name in self.below(folder.resolve())]
+            except OSError as fault:
+                raise StorageFailed(f"{folder} cannot be read: {fault.strerror or fault}") from fault
         if not found:
             for empty in (folder, folder.parent):
                 with suppress(OSError):

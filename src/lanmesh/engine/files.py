@@ -15,6 +15,7 @@ from lanmesh.errors import (
     FileNotFound,
     InvalidRequest,
     MeshError,
+    NoRoom,
     OffsetDiffers,
     StorageFailed,
     TaskNotFound,
@@ -34,6 +35,10 @@ _MOST_FAULTS = 2
 """Times that what came may differ from its hash: once may be this node's own power loss."""
 
 _BUSY_S = 2.0
+_DISK_S = 5.0
+_PATIENCE_S = 60.0
+"""How long finished work waits for a disk that does not take the files that belong to it."""
+
 _STEP = 50
 _UNNAMED_S = 24 * 3600.0
 """How long the bytes of a file are kept that nothing names (any more)."""
@@ -104,15 +109,53 @@ class Files:
         Raises:
             MeshError: That cannot be; see `keep`.
         """
-        left = await self._shelf.made(task)
-        if cut(result or "")[1]:
-            with suppress(StorageFailed):  # the beginning has to do then, and it is told that it is one
-                left.append((await self._shelf.write(task, WHOLE_RESULT, result or ""), WHOLE_RESULT))
+        left = await self._left(task, result)
         more = await asyncio.to_thread(self._found, named, self.folder(task)) if named else []
         once: dict[Path, str] = {}
         for path, name in (*left, *more):
             once.setdefault(path, name)
         return await self._kept(list(once.items()))
+
+    async def salvage(self, task: LocalId, result: str | None) -> tuple[tuple[FileRef, ...], list[str]]:
+        """Keep copies of what a run that is over has left to be sent, as far as can be.
+
+        A disk that does not take it is given a minute.
+
+        Returns:
+            What is kept; and of each file that is not, what and why, in words for its asker.
+        """
+        kept: list[FileRef] = []
+        try:
+            left = await self._left(task, result)
+        except MeshError as fault:
+            return (), [f"what it has made: {_reason(fault)}"]
+        missing = [
+            f"{ids.quoted(name)}: at most {MAX_FILES} go with a result" for _, name in left[MAX_FILES:]
+        ]
+        patient_until = self._clock.monotonic() + _PATIENCE_S
+        for path, name in left[:MAX_FILES]:
+            while True:
+                try:
+                    kept.append(await self._shelf.keep(path, name))
+                except StorageFailed as fault:
+                    if self._clock.monotonic() < patient_until:
+                        await self._clock.sleep(_DISK_S)
+                        continue
+                    missing.append(f"{ids.quoted(name)}: {_reason(fault)}")
+                except MeshError as fault:
+                    missing.append(f"{ids.quoted(name)}: {_reason(fault)}")
+                break
+        if kept:
+            await self._database.insist(self._noted(kept), self._clock.sleep)
+        return tuple(kept), missing
+
+    async def _left(self, task: LocalId, result: str | None) -> list[tuple[Path, str]]:
+        left = await self._shelf.made(task)
+        if cut(result or "")[1]:
+            with suppress(StorageFailed):  # the beginning has to do then, and it is told that it is one
+                path = await self._shelf.write(task, WHOLE_RESULT, result or "")
+                left.insert(0, (path, WHOLE_RESULT))
+        return left
 
     def folder(self, task: LocalId) -> Path:
         """Return the folder in which a task that is done here finds its files, and leaves others.
@@ -128,15 +171,18 @@ class Files:
         if len(found) > MAX_FILES:
             raise InvalidRequest(f"{len(found)} files: at most {MAX_FILES} travel with one thing; pack them")
         refs = tuple([await self._shelf.keep(path, name) for path, name in found])
+        if refs:
+            await self._database.write(self._noted(refs))
+        return refs
+
+    def _noted(self, refs: Sequence[FileRef]) -> Callable[[Transaction], None]:
         now = self._clock.now()
 
         def change(tx: Transaction) -> None:
             for ref in refs:
                 files.keep(tx, ref, now)
 
-        if refs:
-            await self._database.write(change)
-        return refs
+        return change
 
     def _found(self, paths: Sequence[str], within: Path | None) -> list[tuple[Path, str]]:
         found: list[tuple[Path, str]] = []
@@ -317,3 +363,12 @@ class Files:
                 files.give_up(tx, origin, ref, why, now)
 
         return change
+
+
+def _reason(fault: MeshError) -> str:
+    """Return why a file cannot be kept, in words that tell a peer nothing of this machine's folders."""
+    if isinstance(fault, NoRoom):
+        return "no room on the disk"
+    if isinstance(fault.__cause__, OSError):
+        return fault.__cause__.strerror or "it cannot be read"
+    return fault.detail

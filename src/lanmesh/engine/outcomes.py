@@ -1,6 +1,6 @@
 """how a task ends here: its last state and its reply, in one transaction"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from lanmesh.engine.envelopes import Envelopes
@@ -10,12 +10,15 @@ from lanmesh.model.ids import SELF, PeerId, WireId
 from lanmesh.model.peer import Peer
 from lanmesh.model.report import report_of
 from lanmesh.model.task import ENDINGS, Outcome, Task, TaskEvent, TaskMode, canceled
-from lanmesh.protocol.json import cut
+from lanmesh.protocol.json import MAX_RESULT_BYTES, cut
 from lanmesh.store import files, outbox, tasks
 from lanmesh.store.database import Transaction
 
 _MAX_REASON_BYTES = 16_000
 """Of an error's detail; a program's last words are at most 4 kB."""
+
+_MOST_MISSING = 10
+"""Files that are named one by one."""
 
 
 class Outcomes:
@@ -73,6 +76,27 @@ class Outcomes:
         delivery = self._envelopes.about(task, payload)
         outbox.queue(tx, delivery)
         return delivery.envelope.id
+
+
+def lacking(outcome: Outcome, missing: Sequence[str]) -> Outcome:
+    """Return the outcome with the files that do not come with it told at the end of its result.
+
+    Args:
+        outcome: How a task was completed.
+        missing: What is missing and why, each in a few words.
+    """
+    if not missing:
+        return outcome
+    told = "; ".join(missing[:_MOST_MISSING])
+    others = len(missing) - _MOST_MISSING
+    if others > 0:
+        told += f"; and {others} more"
+    told, _ = cut(told, _MAX_REASON_BYTES)
+    note = f"[Not all of the files that this task has made could be sent. Missing: {told}]"
+    if not outcome.result:
+        return replace(outcome, result=note)
+    text, shortened = cut(outcome.result, MAX_RESULT_BYTES - 2 * _MAX_REASON_BYTES)
+    return replace(outcome, result=f"{text}\n\n{note}", truncated=outcome.truncated or shortened)
 
 
 def _within_limits(outcome: Outcome) -> Outcome:

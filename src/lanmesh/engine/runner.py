@@ -10,7 +10,7 @@ from typing import Any
 from lanmesh.engine.drafts import Drafts
 from lanmesh.engine.events import Events, Stopped, heard, within
 from lanmesh.engine.files import Files
-from lanmesh.engine.outcomes import Outcomes
+from lanmesh.engine.outcomes import Outcomes, lacking
 from lanmesh.engine.ports import Clock, Executor, Interrupted, NotBegun
 from lanmesh.engine.progress import Gatherer
 from lanmesh.engine.retry import MOST_TRIES, rest
@@ -206,10 +206,13 @@ class Runner:
         if outcome.state is not TaskState.COMPLETED or overtaken:
             return outcome
         try:
-            made = await self._files.made(task.local_id, outcome.result)
-            return replace(outcome, files=(*outcome.files, *made))
-        except MeshError as fault:
-            return failed(Failure.INCOMPLETE, f"what it has made cannot be kept: {fault.detail}")
+            made, missing = await self._files.salvage(task.local_id, outcome.result)
+        except Exception as fault:  # what was done is told all the same
+            log.exception("files cannot be kept", extra={"task": short(task.local_id)})
+            made, missing = (), [f"what it has made: {type(fault).__name__}"]
+        if missing:
+            log.warning("files not kept", extra={"task": short(task.local_id), "files": len(missing)})
+        return lacking(replace(outcome, files=(*outcome.files, *made)), missing)
 
     async def _stopped(self, task: Task) -> str | None:
         """End for real what may go on of a run that was let go of; return why it could not be ended."""
