@@ -467,6 +467,8 @@ class MemoryFiles:
         """Of each request: which way, from which offset, and how many bytes."""
         self.faults: list[MeshError] = []
         """What the next files that are given are refused with, one after the other."""
+        self.stalled: dict[str, asyncio.Event] = {}
+        """Hashes of files of which a first piece comes, which sets the event, and no second one."""
         self._link = link
 
     async def give(self, peer: PeerId, ref: FileRef, offset: int, bytes_from: BytesFrom) -> None:
@@ -488,7 +490,7 @@ class MemoryFiles:
     async def _put(
         self, node: "NodeUnderTest", caller: Caller, ref: FileRef, begin: int, bytes_from: BytesFrom
     ) -> Standing:
-        chunks = self._cut("give", begin, bytes_from(begin))
+        chunks = self._cut("give", ref, begin, bytes_from(begin))
         return await node.node.files.take(caller, ref.sha256, begin, ref.size - begin, chunks)
 
     @asynccontextmanager
@@ -504,10 +506,10 @@ class MemoryFiles:
             return b""
 
         await self._link.ask(peer, get)
-        yield self._cut("fetch", offset, opened[0])
+        yield self._cut("fetch", ref, offset, opened[0])
 
     async def _cut(
-        self, way: str, begin: int, pieces: AsyncGenerator[bytes, None]
+        self, way: str, ref: FileRef, begin: int, pieces: AsyncGenerator[bytes, None]
     ) -> AsyncGenerator[bytes, None]:
         moved = 0
         try:
@@ -519,6 +521,9 @@ class MemoryFiles:
                         raise AnswerLost("the connection broke")
                     moved += len(piece)
                     yield piece
+                    if ref.sha256 in self.stalled:
+                        self.stalled[ref.sha256].set()
+                        await asyncio.Event().wait()
         finally:
             self.moved.append((way, begin, moved))
 

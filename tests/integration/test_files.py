@@ -15,9 +15,11 @@ from lanmesh.errors import (
     NoRoom,
     NotAllowed,
     OffsetDiffers,
+    PeerUnreachable,
     QuotaReached,
     TooBusy,
 )
+from lanmesh.model.delivery import Delivery
 from lanmesh.model.envelope import Envelope, Message, TaskRequest
 from lanmesh.model.file import FILES_S, FileRef, FileState
 from lanmesh.model.ids import SELF, LocalId, Origin, PeerId, WireId
@@ -43,6 +45,10 @@ from tests.integration.desk import CAT, Maker, a_file, bytes_of, inside, read, r
 
 def of(node: NodeUnderTest, name: str) -> list[FileState]:
     return node.node.files.of_task(node.task(name).local_id)
+
+
+def sent_files(node: NodeUnderTest, sent: Delivery) -> list[FileState]:
+    return node.node.files.of_message(SELF, sent.envelope.id)
 
 
 def asks(*named: FileRef, wire_id: str = "t-1") -> Envelope:
@@ -195,6 +201,91 @@ async def test_what_its_doer_cannot_bring_the_asker_fetches(mesh: Mesh) -> None:
 
     assert read(dog) == CAT
     assert [way for way, _, moved in a.file_link.moved if moved] == ["fetch"]
+
+
+async def test_a_small_file_does_not_wait_behind_a_large_one_that_is_brought(mesh: Mesh) -> None:
+    a, b = await two(mesh)
+    kept = await soon(a.node.files.keep([a_file(mesh), a_file(mesh, "dog.jpg", b"dog")]))
+    cat, dog = kept
+    stalled = a.file_link.stalled[cat.sha256] = asyncio.Event()
+
+    sent = await soon(a.node.mail.send("b", "see", files=kept))
+    await until(lambda: [state.settled for state in sent_files(a, sent)] == [False, True])
+
+    assert stalled.is_set()
+    assert b.node.files.standing(proven("a"), dog.sha256).whole
+
+
+async def test_a_small_file_does_not_wait_behind_a_large_one_that_is_fetched(mesh: Mesh) -> None:
+    a, b = await two(mesh, Maker(("1.jpg", CAT), ("2.jpg", b"dog")))
+    b.link.faults["a"] = Fault.DOWN
+    a.file_link.stalled[ref(CAT).sha256] = asyncio.Event()
+
+    task = await soon(a.node.tasks.delegate("b", "look"))
+    for _ in range(200):
+        if any(state.settled for state in of(a, task.local_id)):
+            break
+        await mesh.clock.advance(10)
+        await asyncio.sleep(0.01)
+
+    assert [(state.ref.name, state.settled) for state in of(a, task.local_id)] == [
+        ("1.jpg", False),
+        ("2.jpg", True),
+    ]
+
+
+async def test_of_what_waits_the_smallest_comes_first(mesh: Mesh) -> None:
+    a, b = await two(mesh)
+    kept = await soon(a.node.files.keep([a_file(mesh, str(n), b"%d" % n * n) for n in (9, 5, 7)]))
+    await b.stop()
+
+    sent = await soon(a.node.mail.send("b", "see", files=kept))
+    await b.start()
+    for _ in range(100):
+        if all(state.settled for state in sent_files(a, sent)):
+            break
+        await mesh.clock.advance(1)
+
+    assert [moved for _, _, moved in a.file_link.moved if moved] == [5, 7, 9]
+
+
+async def test_what_nobody_waits_for_any_more_stops_being_brought_at_once(mesh: Mesh) -> None:
+    a, _ = await two(mesh)
+    kept = await soon(a.node.files.keep([a_file(mesh), a_file(mesh, "dog.jpg", CAT + b"dog")]))
+    cat, dog = kept
+    stalled = a.file_link.stalled[cat.sha256] = asyncio.Event()
+    first = await soon(a.node.tasks.delegate("b", "look", files=[cat]))
+    await soon(stalled.wait())
+    second = await soon(a.node.tasks.delegate("b", "look at it", files=[dog]))
+
+    await soon(a.node.tasks.cancel(first.local_id))
+    await until(lambda: a.task(second.local_id).final)
+
+    assert [a.task(task.local_id).state for task in (first, second)] == [
+        TaskState.CANCELED,
+        TaskState.COMPLETED,
+    ]
+    assert ("give", 0, len(CAT)) not in a.file_link.moved
+
+
+async def test_what_nobody_waits_for_any_more_stops_being_fetched_at_once(mesh: Mesh) -> None:
+    a, b = await two(mesh)
+    kept = await soon(a.node.files.keep([a_file(mesh)]))
+    (cat,) = kept
+    a.file_link.faults = [PeerUnreachable("it can be dialled no more")] * 100
+    stalled = b.file_link.stalled[cat.sha256] = asyncio.Event()
+    task = await soon(a.node.tasks.delegate("b", "look", files=kept))
+    for _ in range(100):
+        if stalled.is_set():
+            break
+        await mesh.clock.advance(1)
+        await asyncio.sleep(0.01)
+
+    assert (stalled.is_set(), b.file_link.moved) == (True, [])
+    await soon(a.node.tasks.cancel(task.local_id))
+    await until(lambda: b.file_link.moved != [])
+
+    assert b.task(task.wire_id).state is TaskState.CANCELED
 
 
 async def test_no_files_are_under_way_with_a_name_that_nobody_has_proven(mesh: Mesh) -> None:

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 
 from lanmesh.engine.each_peer import for_each_peer
-from lanmesh.engine.events import Events, heard
+from lanmesh.engine.events import Events, Stopped, heard, unless
 from lanmesh.engine.files import Files
 from lanmesh.engine.ports import Clock, FileLink, Random, Shelf
 from lanmesh.engine.retry import LONGEST_S, pause
@@ -33,14 +33,17 @@ have brought nothing lately, it is fetched at once."""
 _MOST_TRIES = 3
 """Of one file whose bytes the peer says are others: each time it is sent from its beginning."""
 
-Step = Callable[[PeerId, int], Awaitable[bool]]
+_SMALL_BYTES = 1024 * 1024
+"""What has no more is carried beside what has: in moments, also while hours of bytes are under way."""
+
+Step = Callable[[PeerId, bool, int], Awaitable[bool]]
 
 _NOT_NOW = (PeerUnreachable, AnswerLost, TooBusy, StorageFailed, OffsetDiffers)
 """What passes by itself; a file stands elsewhere while an older try of it still comes to its end."""
 
 
 class Carriage:
-    """One file at a time with each peer, in the order in which they were named."""
+    """One small file and one large one at a time with each peer and each way, the smallest first."""
 
     def __init__(
         self,
@@ -78,11 +81,13 @@ class Carriage:
             self._events,
             Topic.FILES,
             lambda: files.peers(self._database.read),
-            lambda peer: self._lane(peer, self._send),
-            lambda peer: self._lane(peer, self._fetch),
+            lambda peer: self._lane(peer, self._send, small=True),
+            lambda peer: self._lane(peer, self._send, small=False),
+            lambda peer: self._lane(peer, self._fetch, small=True),
+            lambda peer: self._lane(peer, self._fetch, small=False),
         )
 
-    async def _lane(self, peer: PeerId, step: Step) -> None:
+    async def _lane(self, peer: PeerId, step: Step, *, small: bool) -> None:
         failures, said = 0, ""
         news = Change(Topic.FILES), Change(Topic.OUTBOX, peer), Change(Topic.PAIRING)
         with (
@@ -93,7 +98,7 @@ class Carriage:
                 changed.clear()
                 contact.clear()
                 try:
-                    if peer in self._peers and await step(peer, failures):
+                    if peer in self._peers and await step(peer, small, failures):
                         failures, said = 0, ""
                     else:
                         await changed.wait()
@@ -111,9 +116,9 @@ class Carriage:
                 await self._clock.sleep(pause(1, self._chance.uniform()) + retry_after_s)
                 await heard(self._clock, contact, pause(failures, self._chance.uniform(), LONGEST_S))
 
-    async def _send(self, peer: PeerId, failures: int) -> bool:
+    async def _send(self, peer: PeerId, small: bool, failures: int) -> bool:
         """Bring a file to a peer, after failures another one; return whether there was one."""
-        waiting = files.to_send(self._database.read, peer)
+        waiting = _in_lane(files.to_send(self._database.read, peer), small)
         if not waiting:
             return False
         named = waiting[failures % len(waiting)]
@@ -123,7 +128,10 @@ class Carriage:
         else:
             try:
                 offset = self._room.sent.get(key, 0)
-                await self._link.give(peer, named.ref, offset, lambda begin: self._counted(named, begin))
+                giving = self._link.give(peer, named.ref, offset, lambda begin: self._counted(named, begin))
+                await unless(giving, self._unwanted(named))
+            except Stopped:
+                return True
             except _NOT_NOW:
                 raise
             except MeshError as fault:
@@ -145,9 +153,9 @@ class Carriage:
                 yield piece
                 self._room.sent[key] += len(piece)
 
-    async def _fetch(self, peer: PeerId, failures: int) -> bool:
+    async def _fetch(self, peer: PeerId, small: bool, failures: int) -> bool:
         """Fetch a file that a peer has named and does not bring; return whether there was one."""
-        waiting = files.to_fetch(self._database.read, peer)
+        waiting = _in_lane(files.to_fetch(self._database.read, peer), small)
         if not waiting:
             return False
         named = waiting[failures % len(waiting)]
@@ -160,9 +168,9 @@ class Carriage:
         if named.number not in {other.number for other in files.to_fetch(self._database.read, peer)}:
             return True
         try:
-            async with self._rest(peer, named, present) as chunks:
-                self._bringing[peer] = False
-                await self._room.receive(named, chunks)
+            await unless(self._fetched(named, present), self._unwanted(named))
+        except Stopped:
+            return True
         except _NOT_NOW:
             raise
         except (FileDiffers, FileNotFound) as fault:  # it may be brought later, and is given up in time
@@ -171,13 +179,24 @@ class Carriage:
             await self._settle(named, f"{peer} does not give it: {fault.detail}")
         return True
 
-    def _rest(
-        self, peer: PeerId, named: Named, present: int
-    ) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
+    async def _fetched(self, named: Named, present: int) -> None:
+        async with self._rest(named, present) as chunks:
+            self._bringing[named.peer] = False
+            await self._room.receive(named, chunks)
+
+    def _rest(self, named: Named, present: int) -> AbstractAsyncContextManager[AsyncIterator[bytes]]:
         """Give what is missing of a file: of one that stands complete, as after a crash, nothing is."""
         if present == named.ref.size:
             return nullcontext(_nothing())
-        return self._link.fetch(peer, named.ref, present)
+        return self._link.fetch(named.peer, named.ref, present)
+
+    async def _unwanted(self, named: Named) -> None:
+        """Return once nobody waits for a file any more, as when its task was canceled."""
+        changes = Change(Topic.FILES), Change(Topic.TASK, named.task or "")
+        with self._events.watch(*changes) as changed:
+            while files.wanted(self._database.read, named.number):
+                changed.clear()
+                await changed.wait()
 
     async def _settle(self, named: Named, error: str | None) -> None:
         now = self._clock.now()
@@ -189,6 +208,10 @@ class Carriage:
             log.info("file delivered", extra=about)
         else:
             log.warning("file given up", extra={**about, "why": error})
+
+
+def _in_lane(waiting: list[Named], small: bool) -> list[Named]:
+    return [named for named in waiting if (named.ref.size <= _SMALL_BYTES) is small]
 
 
 async def _nothing() -> AsyncIterator[bytes]:

@@ -1,7 +1,7 @@
 """who waits for which change, and for how long"""
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -62,17 +62,30 @@ async def within(
         TimeoutError: It did not.
         Stopped: `stop` was set before it did.
     """
-    doing = asyncio.ensure_future(work)
     timer = asyncio.ensure_future(clock.sleep(seconds))
-    stopping = None if stop is None else asyncio.ensure_future(stop.wait())
-    all_of_it = [doing, timer] if stopping is None else [doing, timer, stopping]
+    try:
+        return await unless(work, timer, *([] if stop is None else [stop.wait()]))
+    except Stopped:
+        if stop is not None and stop.is_set():
+            raise
+        raise TimeoutError from None
+
+
+async def unless(work: Coroutine[Any, Any, T], *ends: Awaitable[object]) -> T:
+    """Return what the work returns, unless one of the ends has come before it does.
+
+    The work is cancelled, and has ended, before this returns in any other way.
+
+    Raises:
+        Stopped: One has.
+    """
+    doing = asyncio.ensure_future(work)
+    all_of_it = [doing, *map(asyncio.ensure_future, ends)]
     try:
         await asyncio.wait(all_of_it, return_when=asyncio.FIRST_COMPLETED)
         if doing.done():
             return doing.result()
-        if stopping is not None and stopping.done():
-            raise Stopped
-        raise TimeoutError
+        raise Stopped
     finally:
         for part in all_of_it:
             part.cancel()

@@ -15,10 +15,13 @@ _FILE = (
     "FROM files f JOIN blobs b ON b.origin = f.origin AND b.sha256 = f.sha256 "
 )
 _WANTED = (
-    "f.peer = ? AND f.settled_at IS NULL AND NOT (f.made = 0 AND EXISTS "
+    "f.settled_at IS NULL AND NOT (f.made = 0 AND EXISTS "
     "(SELECT 1 FROM tasks t WHERE t.local_id = f.task AND t.finished_at IS NOT NULL)) "
 )
-"""Under way with a peer, and not for a task that has ended without it."""
+"""Neither where it belongs nor given up, and not for a task that has ended without it."""
+
+_IN_TURN = f"AND f.peer = ? AND {_WANTED} ORDER BY f.size, f.seq"
+"""Under way with a peer, the smallest first: who waits for a little does not wait for much."""
 
 _OURS = (
     "f.origin = 'self' "
@@ -245,12 +248,17 @@ def to_lay_out(tx: Transaction, limit: int, *, after: int = 0) -> list[Named]:
 
 def to_send(tx: Transaction, peer: PeerId) -> list[Named]:
     """Return the files whose bytes are to go to a peer: the envelopes that name them have arrived."""
-    return [_named(row) for row in tx.rows(_FILE + f"WHERE {_OURS} AND {_WANTED} ORDER BY f.seq", peer)]
+    return [_named(row) for row in tx.rows(_FILE + f"WHERE {_OURS} {_IN_TURN}", peer)]
 
 
 def to_fetch(tx: Transaction, peer: PeerId) -> list[Named]:
     """Return the files that a proven peer has named, and whose bytes are not all here."""
-    return [_named(row) for row in tx.rows(_FILE + f"WHERE {_THEIRS} AND {_WANTED} ORDER BY f.seq", peer)]
+    return [_named(row) for row in tx.rows(_FILE + f"WHERE {_THEIRS} {_IN_TURN}", peer)]
+
+
+def wanted(tx: Transaction, number: int) -> bool:
+    """Return whether a file is still to come to where it belongs."""
+    return tx.row(_FILE + f"WHERE f.seq = ? AND {_WANTED}", number) is not None
 
 
 def peers(tx: Transaction) -> list[PeerId]:
