@@ -1,4 +1,4 @@
-"""how fast a file goes from one node to another, beside a bare TLS socket that hashes and syncs too"""
+"""how fast a file goes from node to node, and how long one waits for it, beside a bare TLS socket"""
 
 import argparse
 import os
@@ -6,11 +6,12 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
 
-from bench.bare import LONG_S, PIECE, file_over_it
+from bench.bare import LONG_S, PIECE, Taken, file_over_it
 from tests.acceptance.mesh import Mesh, pair
 from tests.acceptance.node_process import NodeProcess, until
 
@@ -25,7 +26,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lanmesh-bench-") as folder:
         mesh = Mesh(Path(folder) / "nodes")
         a, b = (mesh.lone({"profile": {"id": name}}) for name in ("a", "b"))
-        meshed, bare = [], []
+        meshed: list[Taken] = []
+        bare: list[Taken] = []
         try:
             a.start()
             b.start()
@@ -42,15 +44,17 @@ def main() -> int:
         finally:
             mesh.end()
     for name, measured in (("bare TLS socket", bare), ("mesh", meshed)):
-        speeds = ", ".join(f"{options.megabytes / taken:.0f}" for taken, _ in measured)
-        used = statistics.median(used for _, used in measured)
-        print(f"{name:16} {speeds} MB/s; {used / options.megabytes * 1024:.1f} s of processors for 1 GB")
-    ratio = statistics.median(taken for taken, _ in bare) / statistics.median(taken for taken, _ in meshed)
+        speeds = ", ".join(f"{options.megabytes / each.way:.0f}" for each in measured)
+        waits = ", ".join(f"{each.wait:.1f}" for each in measured)
+        processors = _median(measured, lambda each: each.processors) / options.megabytes * 1024
+        print(f"{name:16} {speeds} MB/s on the way; {waits} s in all; {processors:.1f} s of processors a GB")
+    on_the_way = _median(bare, lambda each: each.way) / _median(meshed, lambda each: each.way)
+    in_all = _median(bare, lambda each: each.wait) / _median(meshed, lambda each: each.wait)
     print(
-        f"the mesh has {ratio:.0%} of the throughput of the bare socket (medians of {options.rounds} rounds; "
-        f"load at the end {os.getloadavg()[0]:.1f})"
+        f"the mesh has {on_the_way:.0%} of the throughput of the bare socket, {in_all:.0%} with the copies "
+        f"on both sides (medians of {options.rounds} rounds; load at the end {os.getloadavg()[0]:.1f})"
     )
-    return 0 if ratio >= options.least else 1
+    return 0 if on_the_way >= options.least else 1
 
 
 def _file(path: Path, megabytes: int) -> Path:
@@ -61,15 +65,20 @@ def _file(path: Path, megabytes: int) -> Path:
     return path
 
 
-def _over_the_mesh(a: NodeProcess, b: NodeProcess, path: Path) -> tuple[float, float]:
+def _median(measured: Iterable[Taken], span: Callable[[Taken], float]) -> float:
+    return statistics.median(map(span, measured))
+
+
+def _over_the_mesh(a: NodeProcess, b: NodeProcess, path: Path) -> Taken:
+    asked = time.monotonic()
     (kept,) = a.op("POST", "/op/files", {"paths": [str(path)]}).json
     whole = b.state / "blobs" / kept["sha256"][:2] / kept["sha256"][2:]
     before, begun = _processors(a, b), time.monotonic()
     a.op("POST", "/op/messages", {"peer": "b", "text": "see", "files": [kept]})
     until(whole.exists, b.log.read_text, LONG_S)
-    taken, used = time.monotonic() - begun, _processors(a, b) - before
+    came, processors = time.monotonic(), _processors(a, b) - before
     until(lambda: _laid_out(b, kept["sha256"]), b.log.read_text, LONG_S)
-    return taken, used
+    return Taken(way=came - begun, wait=time.monotonic() - asked, processors=processors)
 
 
 def _laid_out(node: NodeProcess, sha256: str) -> bool:
