@@ -21,6 +21,9 @@ MAX_RESULT_BYTES = 512_000
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)', re.DOTALL)
 """A string, closed or not, so that one pass finds them all."""
 
+_ENDLESS = re.compile(rb"(?<![0-9.])[0-9]{309}")
+"""The digits of a number beyond a double. msgspec looks at those of fractions alone."""
+
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 _LONGEST_REASON = 200
@@ -43,6 +46,8 @@ def parse(body: bytes) -> Any:
         depth += 1 if bracket in b"[{" else -1
         if depth > MAX_DEPTH:
             raise InvalidRequest(f"the JSON is nested more than {MAX_DEPTH} deep")
+    if _ENDLESS.search(bare):
+        raise InvalidRequest("the JSON has a number of more than 308 digits")
     try:
         value = msgspec.json.decode(body)
     except ValueError as fault:

@@ -72,6 +72,22 @@ def test_a_name_may_stand_in_several_objects(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "number", ["9" * 309, "-1" + "0" * 309, "1" + "0" * 400 + ".5", "[[" + "9" * 1_000_000]
+)
+def test_a_number_that_no_calculation_bears_is_refused(number: str) -> None:
+    with pytest.raises(InvalidRequest, match="308 digits"):
+        parse(f'{{"a":{number}}}'.encode())
+
+
+@pytest.mark.parametrize(
+    "number", ["9" * 308, "0." + "3" * 400, f'"{"9" * 400}"', "[" + "11111111111111111111," * 50_000 + "1]"]
+)
+@pytest.mark.timeout(20)
+def test_digits_that_do_no_harm_are_read(number: str) -> None:
+    parse(f'{{"a":{number}}}'.encode())
+
+
+@pytest.mark.parametrize(
     "text", ["[" * 1_000_000, '{"a":' * 200_000, '"' + '\\"' * 500_000, '["' + "\\" * 999_999, '"' * 999_999]
 )
 @pytest.mark.timeout(20)
