@@ -568,7 +568,7 @@ class MemoryStrangers:
             raise PeerUnreachable(f"{host} shows another key")
         try:
             if path == "/lan/pair/start":
-                answer = node.node.pairing.start(body)
+                answer = node.node.pairing.start(body, f"{self._own.name}.lan")
             else:
                 answer = await node.node.pairing.finish(body, f"{self._own.name}.lan")
         except MeshError as refusal:

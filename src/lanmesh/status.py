@@ -65,6 +65,8 @@ class Status:
             warnings.append(f"{self._folder.database}: {trouble}")
         if (blind := node.pairing.sightings.trouble) is not None:
             warnings.append(f"other nodes are not found on the network: mDNS does not work: {blind}")
+        if (spoiled := node.pairing.used_up()) is not None:
+            warnings.append(spoiled)
         if not node.peers.anyone_may_call():
             warnings.append(
                 "no peer can call this node: pair with one by `lanmesh pair`, or set OPENCLAW_LAN_TOKEN in "

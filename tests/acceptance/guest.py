@@ -6,13 +6,17 @@ from typing import Any, TypeVar
 
 from lanmesh.model import ids
 from lanmesh.net import identity
-from lanmesh.protocol import certificates, codec, pairing
+from lanmesh.protocol import certificates, codec, codes
 from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.pairing import Agreement, Confirmation, Confirmed, Dialler, Hello, Welcome
 from tests.acceptance import confidential
 from tests.acceptance.node_process import Answer, NodeProcess, http_call, tls_socket
 
 T = TypeVar("T")
+
+
+WRONG = "AAAA-AAAA"
+"""A code that no node shows, but once in 850 thousand million times."""
 
 
 class Guest:
@@ -32,7 +36,7 @@ class Guest:
     def begin(self, node: NodeProcess, code: str, **more: Any) -> Dialler:
         """Return its side of a ceremony with a node that shows a code."""
         return Dialler(
-            pairing.secret_of_code(code),
+            codes.secret_of_code(code),
             **{
                 "name": self.name,
                 "port": 9,
@@ -67,14 +71,20 @@ def certificate_of(node: NodeProcess) -> bytes:
         return connection.getpeercert(binary_form=True) or b""
 
 
-def start(node: NodeProcess, hello: Hello) -> Answer:
-    """Say the first word of a ceremony."""
-    return _post(node, "/lan/pair/start", hello)
+def start(node: NodeProcess, hello: Hello, source: str = "127.0.0.1") -> Answer:
+    """Say the first word of a ceremony, from an address of this machine."""
+    return _post(node, "/lan/pair/start", hello, source)
 
 
 def finish(node: NodeProcess, proof: Confirmation) -> Answer:
     """Say the second."""
     return _post(node, "/lan/pair/finish", proof)
+
+
+def guess(node: NodeProcess, some: Guest, source: str = "127.0.0.1") -> Answer:
+    """Try a wrong code; return what is said to its proof."""
+    side = some.begin(node, WRONG)
+    return finish(node, side.answer(said(start(node, side.hello, source), Welcome)))
 
 
 def said(answer: Answer, kind: type[T]) -> T:
@@ -83,5 +93,6 @@ def said(answer: Answer, kind: type[T]) -> T:
     return convert(parse(answer.body), kind)
 
 
-def _post(node: NodeProcess, path: str, body: Hello | Confirmation) -> Answer:
-    return http_call(node.port, "POST", path, codec.encode(body), {"Content-Type": "application/json"})
+def _post(node: NodeProcess, path: str, body: Hello | Confirmation, source: str = "127.0.0.1") -> Answer:
+    headers = {"Content-Type": "application/json"}
+    return http_call(node.port, "POST", path, codec.encode(body), headers, source=source)

@@ -95,9 +95,14 @@ def http_call(
     *,
     tls: bool = True,
     shown: Path | None = None,
+    source: str = "127.0.0.1",
 ) -> Answer:
     """Return the answer to one request on a connection of its own; an iterable body is sent in chunks."""
-    connection = http_connection(port, shown=shown) if tls else http.client.HTTPConnection("127.0.0.1", port)
+    connection = (
+        http_connection(port, shown=shown, source=source)
+        if tls
+        else http.client.HTTPConnection("127.0.0.1", port)
+    )
     connection.timeout = ANSWER_S
     try:
         # A node may answer, and close, before it has read a body that is too large.
@@ -122,10 +127,12 @@ def anybody(shown: Path | None = None) -> ssl.SSLContext:
 
 
 def http_connection(
-    port: int, timeout: float = PATIENCE_S, shown: Path | None = None
+    port: int, timeout: float = PATIENCE_S, shown: Path | None = None, source: str = "127.0.0.1"
 ) -> http.client.HTTPSConnection:
-    """Return a connection to a mesh port."""
-    return http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=anybody(shown))
+    """Return a connection to a mesh port, from an address of this machine."""
+    return http.client.HTTPSConnection(
+        "127.0.0.1", port, timeout=timeout, context=anybody(shown), source_address=(source, 0)
+    )
 
 
 @contextlib.contextmanager

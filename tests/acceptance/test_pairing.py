@@ -4,14 +4,17 @@ import contextlib
 import http.client
 import ssl
 import stat
-from concurrent.futures import ThreadPoolExecutor
+import sys
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
 import pytest
 
+from tests.acceptance.guest import WRONG, Guest, guess
 from tests.acceptance.mesh import Mesh, pair
 from tests.acceptance.node_process import (
     PATIENCE_S,
     NodeProcess,
+    Said,
     anybody,
     http_connection,
     until,
@@ -262,15 +265,41 @@ def test_a_key_that_others_may_read_starts_no_node(mesh: Mesh) -> None:
     assert "chmod 600" in node.log.read_text()
 
 
-def test_whoever_waits_with_a_code_is_told_that_it_was_guessed_at_in_vain(mesh: Mesh) -> None:
+def showing_a_code(node: NodeProcess, beside: Executor) -> tuple[Future[Said], str]:
+    """Let the command line show a code and wait; return what it will have said, and the code."""
+    waiting = beside.submit(node.lanmesh, "pair")
+    until(lambda: node.op("GET", "/op/pairing").status == 200, node.log.read_text)
+    return waiting, str(node.op("GET", "/op/pairing").json["code"])
+
+
+def test_whoever_waits_with_a_code_is_told_of_each_wrong_one(mesh: Mesh) -> None:
     a, b = mesh.strangers()
     with ThreadPoolExecutor(1) as beside:
-        waiting = beside.submit(b.lanmesh, "pair")
-        until(lambda: b.op("GET", "/op/pairing").status == 200, b.log.read_text)
+        waiting, code = showing_a_code(b, beside)
 
-        for _ in range(3):
-            assert a.lanmesh("pair", "AAAA-AAAA", "--at", f"127.0.0.1:{b.port}").status == 5
+        wrong = a.lanmesh("pair", WRONG, "--at", f"127.0.0.1:{b.port}")
+        right = a.lanmesh("pair", code, "--at", f"127.0.0.1:{b.port}")
         said = waiting.result(PATIENCE_S)
 
-    assert (said.status, "three wrong codes" in said.err) == (5, True), said
-    assert b.log.read_text().count('"a wrong code was tried" address=127.0.0.1') == 3
+    assert (wrong.status, right.status, said.status) == (5, 0, 0), (wrong, right, said)
+    assert "try 1 of 3 came to nothing: a wrong code, from 127.0.0.1\n" in said.out
+    assert "paired with a (node " in said.out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has more than one address of itself")
+def test_whoever_waits_with_a_code_is_told_who_has_used_it_up(mesh: Mesh) -> None:
+    node = mesh.lone().start()
+    guesser = Guest(node.state, "guesser")
+    with ThreadPoolExecutor(1) as beside:
+        waiting, _ = showing_a_code(node, beside)
+
+        for source in ("127.0.0.2", "127.0.0.2", "127.0.0.3"):
+            assert guess(node, guesser, source).status == 403
+        said = waiting.result(PATIENCE_S)
+
+    assert (said.status, "from 127.0.0.2, 127.0.0.3: if that is not who you pair with" in said.err) == (
+        5,
+        True,
+    )
+    assert any("127.0.0.2, 127.0.0.3" in one for one in node.op("GET", "/op/status").json["warnings"])
+    assert node.log.read_text().count('"a wrong code was tried" address=127.0.0.') == 3

@@ -20,7 +20,7 @@ from lanmesh.errors import (
 )
 from lanmesh.model.ids import PeerId
 from lanmesh.model.peer import DEFAULT_PORT, PENDING_S, Pairing, PairingState, Sighting, Wire
-from lanmesh.protocol.pairing import WINDOW_S
+from lanmesh.protocol.pairing import PROOF_S, WINDOW_S
 from tests.fakes import Fault, Mesh, NodeUnderTest, a_task, settle, soon, until
 
 START, FINISH, WHOAMI = "/lan/pair/start", "/lan/pair/finish", "/lan/whoami"
@@ -93,6 +93,82 @@ async def test_without_a_window_or_with_a_wrong_code_nothing_is_stored(mesh: Mes
         await soon(a.node.pairing.dial("AAAA-AAAA", "b.lan", DEFAULT_PORT))
 
     assert known(a) == known(b) == []
+
+
+async def use_up(mesh: Mesh, b: NodeUnderTest) -> None:
+    """Let two machines begin all the tries of a code, and prove nothing."""
+    for name, tries in (("mallory", 2), ("marvin", 1)):
+        machine = mesh.describe(name)
+        await machine.start()
+        machine.strangers.faults[FINISH] = Fault.LOSE_REQUEST
+        for _ in range(tries):
+            with pytest.raises(AnswerLost):
+                await soon(machine.node.pairing.dial("AAAA-AAAA", "b.lan", DEFAULT_PORT))
+
+
+async def test_a_code_that_strangers_have_used_up_is_told_with_where_they_are(mesh: Mesh) -> None:
+    a, b = await two(mesh)
+    code = b.node.pairing.invite().code
+    waiting = asyncio.create_task(b.node.pairing.expected(WINDOW_S))
+    await use_up(mesh, b)
+    with pytest.raises(PairingClosed):
+        await soon(a.node.pairing.dial(code, "b.lan", DEFAULT_PORT))
+    assert b.node.pairing.used_up() is None  # the last of them may still prove itself
+
+    await mesh.clock.advance(PROOF_S + 1)
+
+    told = await soon(waiting)
+    assert (told.open, told.guest) == (False, None)
+    assert told.in_vain == ("mallory.lan", "mallory.lan", "marvin.lan")
+    assert "from mallory.lan, marvin.lan" in str(b.node.pairing.used_up())
+    await soon(a.node.pairing.dial(b.node.pairing.invite().code, "b.lan", DEFAULT_PORT))
+    assert (are_paired(a, b), b.node.pairing.used_up()) == (True, None)
+
+
+async def test_one_machine_that_guesses_keeps_nobody_else_from_pairing(mesh: Mesh) -> None:
+    a, b = await two(mesh)
+    mallory = mesh.describe("mallory")
+    await mallory.start()
+    code = b.node.pairing.invite().code
+    refusals = []
+    for _ in range(5):
+        with pytest.raises((PairingFailed, PairingClosed)) as refused:
+            await soon(mallory.node.pairing.dial("AAAA-AAAA", "b.lan", DEFAULT_PORT))
+        refusals.append(refused.type)
+
+    await soon(a.node.pairing.dial(code, "b.lan", DEFAULT_PORT))
+
+    assert are_paired(a, b)
+    assert refusals == [PairingFailed] * 2 + [PairingClosed] * 3
+
+
+async def test_whoever_waits_with_a_code_hears_of_each_wrong_one(mesh: Mesh) -> None:
+    a, b = await two(mesh)
+    b.node.pairing.invite()
+    waiting = asyncio.create_task(b.node.pairing.expected(50))
+    await settle()
+
+    with pytest.raises(PairingFailed):
+        await soon(a.node.pairing.dial("AAAA-AAAA", "b.lan", DEFAULT_PORT))
+
+    told = await soon(waiting)
+    assert (told.open, told.in_vain) == (True, ("a.lan",))
+
+
+async def test_a_node_that_stops_lets_go_of_whoever_waits_with_a_code(mesh: Mesh) -> None:
+    a, b = await two(mesh)
+    b.node.pairing.invite()
+    a.sightings.looking = True
+    waiting = asyncio.create_task(b.node.pairing.expected(50))
+    looking = asyncio.create_task(a.node.pairing.find("ABCD-EFGH"))
+    await settle()
+
+    for node in (a, b):
+        node.node.tasks.stop()
+
+    assert (await soon(waiting)).open
+    with pytest.raises(PairingClosed):
+        await soon(looking)
 
 
 async def test_a_new_code_takes_the_place_of_the_old_one(mesh: Mesh) -> None:
@@ -472,10 +548,10 @@ async def test_other_tokens_pair_nobody(mesh: Mesh) -> None:
     await b.start()
     a.tokens.outbound_tokens["b"] = "guessed"
 
-    for _ in range(3):
+    for _ in range(2):
         with pytest.raises(PairingFailed):
             await soon(a.node.pairing.renew("b"))
-    with pytest.raises(PairingClosed):
+    with pytest.raises(PairingClosed, match="two tries came from this address"):
         await soon(a.node.pairing.renew("b"))
     with pytest.raises(PeerNotFound):
         await soon(a.node.pairing.renew("nobody"))

@@ -17,10 +17,12 @@ from hypothesis.stateful import (
 
 from lanmesh.errors import PairingClosed, PairingFailed
 from lanmesh.model import ids
-from lanmesh.protocol import certificates, pairing
+from lanmesh.protocol import certificates, codes
 from lanmesh.protocol.pairing import (
+    PROOF_S,
     TRANSITIONS,
     TRIES,
+    TRIES_OF_ONE,
     WINDOW_S,
     Agreement,
     Confirmation,
@@ -36,7 +38,7 @@ OWN, GUEST, OTHER, BETWEEN = (
     for letter in (b"o", b"g", b"x", b"b")
 )
 Proof = tuple[Dialler, Confirmation]
-RIGHT, WRONG = pairing.secret_of_code("K7QF-2M9X"), pairing.secret_of_code("K7QF-2M9Y")
+RIGHT, WRONG = codes.secret_of_code("K7QF-2M9X"), codes.secret_of_code("K7QF-2M9Y")
 
 
 class LifeOfAWindow(RuleBasedStateMachine):
@@ -49,11 +51,15 @@ class LifeOfAWindow(RuleBasedStateMachine):
         self.chance = random.Random(seed)  # noqa: S311  # a test
         self.now = 0.0
         self.closed = False
-        self.started = 0
-        self.latest: Dialler | None = None
+        self.started: list[str] = []
+        """From where tries have begun."""
+        self.last_at: dict[str, float] = {}
+        """Until when each ceremony may prove itself."""
         self.agreements: list[Agreement] = []
         self.knowing: set[str] = set()
         """The ceremonies of those who know the code and are who they say they are."""
+        self.refused: set[str] = set()
+        """The ceremonies in which a wrong proof was given."""
         self.window = Window(
             RIGHT,
             name="own",
@@ -67,8 +73,9 @@ class LifeOfAWindow(RuleBasedStateMachine):
         secret=st.sampled_from([RIGHT, RIGHT, WRONG]),
         mine=st.sampled_from([GUEST, OTHER]),
         theirs=st.sampled_from([OWN, OWN, BETWEEN]),
+        address=st.sampled_from(["10.0.0.1", "10.0.0.2"]),
     )
-    def starts(self, secret: bytes, mine: bytes, theirs: bytes) -> Proof:
+    def starts(self, secret: bytes, mine: bytes, theirs: bytes, address: str) -> Proof:
         side = Dialler(
             secret,
             name="guest",
@@ -81,13 +88,14 @@ class LifeOfAWindow(RuleBasedStateMachine):
         if secret == RIGHT and theirs == OWN:
             self.knowing.add(side.hello.session)
         try:
-            welcome = self.window.start(side.hello, self.now)
+            welcome = self.window.start(side.hello, self.now, address)
         except PairingClosed:
-            assert self.over or self.started >= TRIES or self.agreements
+            used_up = len(self.started) >= TRIES or self.started.count(address) >= TRIES_OF_ONE
+            assert self.over or used_up or self.agreements
             return side, Confirmation(session=side.hello.session, tag=bytes(32))
         assert not (self.over or self.agreements)
-        self.started += 1
-        self.latest = side
+        self.started.append(address)
+        self.last_at[side.hello.session] = self.now + PROOF_S
         return side, side.answer(welcome)
 
     @rule(said=proofs, forged=st.sampled_from([False, False, False, True]))
@@ -98,20 +106,23 @@ class LifeOfAWindow(RuleBasedStateMachine):
         try:
             agreement = self.window.prove(proof, self.now)
         except (PairingClosed, PairingFailed):
+            if not forged and not self.agreements and not self.over and proof.session in self.knowing:
+                assert proof.session in self.refused or self.now >= self.last_at.get(proof.session, 0)
+            self.refused.add(proof.session)
             return
         assert not self.over
         assert not forged
-        assert side is self.latest, "an earlier try was dropped"
+        assert self.agreements or self.now < self.last_at[proof.session]
         assert proof.session in self.knowing
         assert side.finish(Confirmed(tag=agreement.tag)).token == agreement.accepted
         self.agreements.append(agreement)
 
     @precondition(lambda self: self.started)
-    @rule(seconds=st.sampled_from([1.0, WINDOW_S / 3, WINDOW_S]))
+    @rule(seconds=st.sampled_from([1.0, PROOF_S / 2, WINDOW_S / 3, WINDOW_S]))
     def time_passes(self, seconds: float) -> None:
         self.now += seconds
 
-    @precondition(lambda self: self.agreements or self.started >= TRIES)
+    @precondition(lambda self: self.agreements or len(self.started) >= TRIES)
     @rule()
     def is_closed(self) -> None:
         self.window.close()
@@ -123,7 +134,8 @@ class LifeOfAWindow(RuleBasedStateMachine):
 
     @invariant()
     def there_are_few_guesses_and_one_guest(self) -> None:
-        assert self.window.tries <= TRIES
+        assert len(self.window.begun) <= TRIES
+        assert all(self.window.begun.count(each) <= TRIES_OF_ONE for each in self.window.begun)
         assert len({agreement.session for agreement in self.agreements}) <= 1
         assert (self.window.agreement is not None) == bool(self.agreements)
         if self.agreements:

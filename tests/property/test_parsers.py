@@ -17,7 +17,7 @@ from lanmesh.faces.http import wait_of, whole_number
 from lanmesh.model import ids
 from lanmesh.net import head
 from lanmesh.openclaw import json5_text, settings_file
-from lanmesh.protocol import certificates, codec, pairing, problems, profiles, reports, sse
+from lanmesh.protocol import certificates, codec, codes, pairing, problems, profiles, reports, sse
 from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.quoting import fenced, one_line
 from lanmesh.tokens import parse_dotenv
@@ -78,7 +78,7 @@ BYTES: dict[str, tuple[Callable[[bytes], Any], bytes]] = {
     "headers": (lambda said: head.check(pieces(said), NAMES), b"desk:1\nhttp://desk\nchunked\n100-continue"),
 }
 TEXTS: dict[str, tuple[Callable[[str], Any], str]] = {
-    "a code": (pairing.secret_of_code, "K7QF-2M9X"),
+    "a code": (codes.secret_of_code, "K7QF-2M9X"),
     "a host": (lambda said: head.is_own(said, NAMES), "[fe80::1%eth0]:80"),
     "JSON5": (json5_text.read, CONFIG),
     "an OpenClaw config": (lambda said: settings_file.registered(said, "/x"), CONFIG),

@@ -1,7 +1,6 @@
 """lanmesh pair, unpair, block, peers upgrade: whom this node trusts"""
 
 import sys
-import time
 from typing import Annotated
 
 import typer
@@ -12,6 +11,7 @@ from lanmesh.client import LONGEST_WAIT_S, Client
 from lanmesh.errors import PairingClosed
 from lanmesh.model.ids import address, short
 from lanmesh.model.peer import DEFAULT_PORT
+from lanmesh.protocol.pairing import TRIES, used_up
 from lanmesh.protocol.peer_views import InvitationView, PairingView
 
 Peer = Annotated[str, typer.Argument(help="Which peer.")]
@@ -68,15 +68,17 @@ def upgrade(peer: Peer, at: At = None, json: JsonFlag = False) -> None:
 async def _wait_for_guest(node: Client) -> None:
     invitation = await node.invite()
     _show_code(invitation)
+    told: list[str] = []
     while invitation.open and (invitation.guest is None or invitation.guest.state == "pending"):
         invitation = await node.expected(wait_s=LONGEST_WAIT_S)
+        for place in invitation.in_vain[len(told) :]:
+            told.append(place)
+            print(
+                f"try {len(told)} of {TRIES} came to nothing: a wrong code, from {plain(place)}", flush=True
+            )
     if invitation.guest is None:
-        early = invitation.closes_at is not None and time.time() < invitation.closes_at / 1000
-        raise PairingClosed(
-            "three wrong codes were tried, from where the log says; run `lanmesh pair` for a new one"
-            if early
-            else "nobody has used the code in time; run `lanmesh pair` for a new one"
-        )
+        why = used_up(invitation.in_vain) or "nobody has used the code in time"
+        raise PairingClosed(f"{plain(why)}; run `lanmesh pair` for a new one")
     _show(invitation.guest, json=False)
 
 

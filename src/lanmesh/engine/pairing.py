@@ -23,7 +23,7 @@ from lanmesh.errors import (
 from lanmesh.model import ids
 from lanmesh.model.ids import PeerId
 from lanmesh.model.peer import DEFAULT_PORT, Invitation, Pairing, PairingState, Place
-from lanmesh.protocol import certificates, codec, pairing
+from lanmesh.protocol import certificates, codec, codes
 from lanmesh.protocol.json import convert, parse
 from lanmesh.protocol.pairing import (
     Agreement,
@@ -100,22 +100,24 @@ class Pairings:
         return self.invitation()
 
     async def expected(self, wait_s: float) -> Invitation:
-        """Return what has come of the code that was shown last; held until somebody has used it.
+        """Return what has come of the code that was shown last; held until somebody has used or tried it.
 
         Raises:
             PairingClosed: None was shown.
         """
         deadline = self._clock.monotonic() + wait_s
-        with self._events.watch(Change(Topic.PAIRING), Change(Topic.STOPPING)) as changed:
+        before = self.invitation()
+        stop = Change(Topic.STOPPING)
+        with self._events.watch(stop) as stopping, self._events.watch(Change(Topic.PAIRING), stop) as changed:
             while True:
                 changed.clear()
                 now = self.invitation()
-                left_s = min(deadline - self._clock.monotonic(), now.closes_at - self._clock.now())
+                left_s = deadline - self._clock.monotonic()
                 came = now.guest is not None and now.guest.state is not PairingState.PENDING
-                if came or not now.open or left_s <= 0:
+                over = left_s <= 0 or stopping.is_set()
+                if came or not now.open or over or now.in_vain != before.in_vain:
                     return now
-                if not await heard(self._clock, changed, left_s):
-                    return self.invitation()
+                await heard(self._clock, changed, min(left_s, self._windows.quiet_s()))
 
     def invitation(self) -> Invitation:
         """Return what has come of the code that was shown last.
@@ -124,18 +126,23 @@ class Pairings:
             PairingClosed: None was shown.
         """
         code, window = self._windows.shown()
+        window.look(self._clock.now())
         agreed = window.agreement
         states = (PairingState.PENDING, PairingState.PAIRED)
         guests = [
             each for each in self._roster.pairings(*states) if agreed and each.session == agreed.session
         ]
-        over = window.stage is Stage.CLOSED or self._clock.now() >= window.closes_at
         return Invitation(
             code=code,
             closes_at=window.closes_at,
-            open=not over,
+            open=window.stage is not Stage.CLOSED,
+            in_vain=tuple(window.vain),
             guest=guests[0] if guests else None,
         )
+
+    def used_up(self) -> str | None:
+        """Return what the owner should know of tries that have used up the code shown last; else `None`."""
+        return self._windows.used_up()
 
     async def dial(self, code: str, host: str, port: int) -> Pairing:
         """Pair with the node at an address that shows a code.
@@ -146,7 +153,7 @@ class Pairings:
             PairingFailed: It shows another, or somebody is in between; nothing was stored.
             PeerUnreachable: Nobody listens there; so too `AnswerLost`.
         """
-        secret = pairing.secret_of_code(code)
+        secret = codes.secret_of_code(code)
         return await self._pair(secret, "code", (host, port), await self._strangers.meet(host, port))
 
     async def find(self, code: str) -> Pairing:
@@ -157,7 +164,7 @@ class Pairings:
             PairingClosed: No node does, as far as can be seen.
             MeshError: As `dial`.
         """
-        secret = pairing.secret_of_code(code)
+        secret = codes.secret_of_code(code)
         shown = await self.sightings.only_code(_FIND_S)
         place, certificate = await self._strangers.find(shown.node_id, shown.places)
         return await self._pair(secret, "code", place, certificate)
@@ -190,7 +197,7 @@ class Pairings:
             raise PairingFailed(
                 f"{peer.id} shows another key: if it was set up anew, unpair it, and use a code"
             )
-        return await self._pair(pairing.secret_of_tokens(*exchanged), "tokens", place, theirs, peer.id)
+        return await self._pair(codes.secret_of_tokens(*exchanged), "tokens", place, theirs, peer.id)
 
     async def unpair(self, name: str) -> None:
         """Forget what a peer has proven; it is no peer any more, unless it is configured as well.
@@ -218,8 +225,8 @@ class Pairings:
 
     # --- for callers from the network ------------------------------------------------------------
 
-    def start(self, body: bytes) -> bytes:
-        """Take part in one try of a node that wants to pair, and return the answer.
+    def start(self, body: bytes, host: str) -> bytes:
+        """Take part in one try of a node that wants to pair, at that host, and return the answer.
 
         Raises:
             InvalidRequest: The body is none of a ceremony.
@@ -231,7 +238,14 @@ class Pairings:
         node_id = certificates.node_of(hello.certificate)
         if node_id is not None and pairings.blocked(self._database.read, node_id):
             raise PairingClosed
-        return codec.encode(self._windows.for_whoever_says(hello).start(hello, self._clock.now()))
+        window = self._windows.for_whoever_says(hello)
+        before = len(window.begun)
+        try:
+            return codec.encode(window.start(hello, self._clock.now(), host))
+        finally:
+            if len(window.begun) > before:
+                log.info("somebody tries to pair", extra={"address": host})
+                self._events.publish([Change(Topic.PAIRING)])
 
     async def finish(self, body: bytes, host: str) -> bytes:
         """Store the pairing with a node that proves that it knew the secret; return the proof of this one.
@@ -243,7 +257,7 @@ class Pairings:
         """
         said = convert(parse(body), Confirmation)
         for name, window in self._windows.all():
-            if window.session == said.session:
+            if window.knows(said.session):
                 try:
                     agreement = window.prove(said, self._clock.now())
                 except PairingFailed:

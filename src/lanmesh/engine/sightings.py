@@ -104,10 +104,15 @@ class Sightings:
 
     async def _codes(self, wait_s: float) -> list[Sighting]:
         deadline = self._clock.monotonic() + wait_s
-        with self._events.watch(Change(Topic.SIGHTING), Change(Topic.STOPPING)) as changed:
+        stop = Change(Topic.STOPPING)
+        with (
+            self._events.watch(stop) as stopping,
+            self._events.watch(Change(Topic.SIGHTING), stop) as changed,
+        ):
             while True:
                 changed.clear()
                 found = self.showing_a_code()
                 left_s = deadline - self._clock.monotonic()
-                if found or left_s <= 0 or not await heard(self._clock, changed, left_s):
+                if found or left_s <= 0 or stopping.is_set():
                     return found
+                await heard(self._clock, changed, left_s)

@@ -7,7 +7,7 @@ from lanmesh.engine.roster import Roster
 from lanmesh.errors import PairingClosed
 from lanmesh.model.ids import PeerId
 from lanmesh.model.peer import PairingState
-from lanmesh.protocol import certificates, pairing
+from lanmesh.protocol import certificates, codes, pairing
 from lanmesh.protocol.pairing import Hello, Stage, Window
 
 
@@ -26,8 +26,8 @@ class Windows:
         """Open a window for whoever is told a new code; an earlier code counts no more."""
         if self._shown is not None:
             self._shown[1].close()
-        code = pairing.new_code(self._chance.bytes)
-        self._shown = code, self._new(pairing.secret_of_code(code))
+        code = codes.new_code(self._chance.bytes)
+        self._shown = code, self._new(codes.secret_of_code(code))
 
     def shown(self) -> tuple[str, Window]:
         """Return the code that was shown last, and its window, which may be closed by now.
@@ -38,6 +38,18 @@ class Windows:
         if self._shown is None:
             raise PairingClosed("no code was shown since this node started")
         return self._shown
+
+    def used_up(self) -> str | None:
+        """Return from where the tries came that have used up the code shown last; `None` if none have."""
+        if self._shown is None:
+            return None
+        window = self._shown[1]
+        window.look(self._clock.now())
+        return pairing.used_up(window.vain)
+
+    def quiet_s(self) -> float:
+        """Return for how long nothing becomes of the code that was shown last, if nobody does anything."""
+        return 0.0 if self._shown is None else self._shown[1].look(self._clock.now())
 
     def left_s(self) -> float:
         """Return for how long the code can be used still; 0 if it cannot, or none was shown."""
@@ -62,7 +74,7 @@ class Windows:
         window = self._renewals.get(name)
         if window is None or window.stage is Stage.AGREED or self._clock.now() >= window.closes_at:
             to_me, to_them = exchanged[1], exchanged[0]
-            window = self._renewals[name] = self._new(pairing.secret_of_tokens(to_me, to_them))
+            window = self._renewals[name] = self._new(codes.secret_of_tokens(to_me, to_them))
         return window
 
     def all(self) -> Iterator[tuple[PeerId | None, Window]]:

@@ -149,8 +149,9 @@ class Commands:
         """Show a code for another node, or pair with the node that shows one."""
         code, _, where = args.partition(" ")
         if not code:
+            before = self._node.pairing.used_up()
             shown = self._node.pairing.invite()
-            return (
+            return f"the code before: {before}\n" * (before is not None) + (
                 f"code {shown.code}, for two minutes: type /lan-pair {shown.code} in a chat of the other "
                 "gateway; if that does not find this node, put its HOST[:PORT] behind the code"
             )

@@ -44,7 +44,7 @@ class Pairing:
 
     @shaped(Shape(gives=InvitationView, query=("wait",)))
     async def expected(self, request: Request) -> Response:
-        """Tell what has come of the code that was shown last; hold the answer back until it is used."""
+        """Tell what has come of the code that was shown last; held until it is used, or tried in vain."""
         return self._shown(await self._node.pairing.expected(wait_of(request.query_params)))
 
     @shaped(Shape(takes=PairRequest, gives=PairingView))

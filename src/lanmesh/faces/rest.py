@@ -100,14 +100,13 @@ class Rest:
     async def pair_start(self, request: Request) -> Response:
         """Take part in one try of a node that was told this one's code; over TLS only."""
         _over_tls(request)
-        return json(self._node.pairing.start(await body_of(request)))
+        return json(self._node.pairing.start(await body_of(request), _address(request)))
 
     @shaped(Shape(takes=Confirmation, gives=Confirmed, anyone=True))
     async def pair_finish(self, request: Request) -> Response:
         """Store the pairing with a node that proves that it knew the code; over TLS only."""
         _over_tls(request)
-        host = request.client.host if request.client is not None else ""
-        return json(await self._node.pairing.finish(await body_of(request), host))
+        return json(await self._node.pairing.finish(await body_of(request), _address(request)))
 
     @shaped(Shape(gives=profiles.ProfileBody))
     async def profile(self, request: Request) -> Response:
@@ -228,6 +227,10 @@ def _happening(event: Event) -> bytes:
 def _check_address(task: WireId, name: str) -> None:
     if task != name:
         raise InvalidRequest("payload.taskId is not the task of the address")
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client is not None else ""
 
 
 def _over_tls(request: Request) -> None:

@@ -110,6 +110,8 @@ class Invitation:
     code: str
     closes_at: float
     open: bool
+    in_vain: tuple[str, ...]
+    """From where the tries came that came to nothing."""
     guest: Pairing | None
     """Who has used it; `None` while nobody has."""
 

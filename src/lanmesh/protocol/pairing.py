@@ -1,8 +1,8 @@
-"""the pairing ceremony, without its wire: codes, the two sides of the PAKE, and what they agree on"""
+"""the pairing ceremony, without its wire: the two sides of the PAKE, and what they agree on"""
 
 import base64
 import hmac
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,15 +13,10 @@ from msgspec import Meta
 from lanmesh.errors import InvalidRequest, PairingClosed, PairingFailed
 from lanmesh.model.ids import NodeId
 from lanmesh.protocol import certificates
+from lanmesh.protocol.codes import Entropy
 
 if TYPE_CHECKING:
     from spake2.spake2 import SPAKE2_A, SPAKE2_B
-
-ALPHABET = "ABCDEFGHJKMNPQRSTUVWXYZ23456789"
-"""Without 0 and O, 1, I and L, which people confuse."""
-
-CODE_LENGTH = 8
-"""Of 31 characters: a guess is right once in 850 thousand million times."""
 
 WINDOW_S = 120.0
 """How long a code can be used."""
@@ -29,8 +24,11 @@ WINDOW_S = 120.0
 TRIES = 3
 """Counted as they begin, so that nobody gets a guess for nothing by hanging up."""
 
-Entropy = Callable[[int], bytes]
-"""Returns so many bytes that nobody can guess."""
+TRIES_OF_ONE = 2
+"""From one address: no single machine uses a code up."""
+
+PROOF_S = 30.0
+"""How long a try may take to prove itself; then it has come to nothing."""
 
 Share = Annotated[bytes, Meta(min_length=33, max_length=33)]
 Tag = Annotated[bytes, Meta(min_length=32, max_length=32)]
@@ -95,8 +93,6 @@ class Stage(StrEnum):
     """How far a pairing window has come."""
 
     OPEN = "open"
-    TRIED = "tried"
-    """Somebody has begun, and has not proven yet that it knows the secret."""
     AGREED = "agreed"
     CLOSED = "closed"
 
@@ -106,19 +102,18 @@ class Event(StrEnum):
 
     START = "start"
     PROOF = "proof"
-    WRONG = "wrong proof"
-    LAST_WRONG = "third wrong proof"
+    VAIN = "wrong proof, or none in 30 seconds"
+    LAST_VAIN = "the third of these"
     REPEAT = "same proof again"
     CLOSE = "2 minutes, or closed"
 
 
 TRANSITIONS: Mapping[Stage, Mapping[Event, Stage]] = {
-    Stage.OPEN: {Event.START: Stage.TRIED, Event.CLOSE: Stage.CLOSED},
-    Stage.TRIED: {
-        Event.START: Stage.TRIED,  # the earlier one is dropped; its try is spent
+    Stage.OPEN: {
+        Event.START: Stage.OPEN,
+        Event.VAIN: Stage.OPEN,
         Event.PROOF: Stage.AGREED,
-        Event.WRONG: Stage.OPEN,
-        Event.LAST_WRONG: Stage.CLOSED,
+        Event.LAST_VAIN: Stage.CLOSED,
         Event.CLOSE: Stage.CLOSED,
     },
     Stage.AGREED: {Event.REPEAT: Stage.AGREED, Event.CLOSE: Stage.CLOSED},  # its answer was lost
@@ -127,58 +122,82 @@ TRANSITIONS: Mapping[Stage, Mapping[Event, Stage]] = {
 """The life of a pairing window. The figure in PROTOCOL.md is drawn from it."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """One that has begun, and has not proven yet that it knows the secret."""
+
+    address: str
+    ends_at: float
+    expected: bytes
+    agreement: Agreement
+
+
 class Window:
-    """The side that showed a code: takes part in a few tries, and agrees once."""
+    """The side that showed a code: takes part in a few tries, each by itself, and agrees once."""
 
     def __init__(
         self, secret: bytes, *, name: str, node_id: NodeId, closes_at: float, entropy: Entropy
     ) -> None:
         """Open it for whoever knows the secret."""
         self.stage = Stage.OPEN
-        self.tries = 0
+        self.begun: list[str] = []
+        """From where each try has begun."""
+        self.vain: list[str] = []
+        """From where those came that have come to nothing."""
         self.closes_at = closes_at
         self.agreement: Agreement | None = None
         self._secret = secret
         self._name = name
         self._node_id = node_id
         self._entropy = entropy
-        self._expected: tuple[str, bytes, Agreement] | None = None
+        self._tries: dict[str, _Try] = {}
 
-    @property
-    def session(self) -> str | None:
-        """The ceremony that is under way or done."""
-        return None if self._expected is None else self._expected[0]
+    def knows(self, session: str) -> bool:
+        """Return whether a ceremony is under way here, or was the one that agreed."""
+        return session in self._tries
 
     def left_s(self, now: float) -> float:
         """Return for how long somebody may still begin a try."""
-        may_begin = Event.START in TRANSITIONS[self.stage] and self.tries < TRIES
+        self.look(now)
+        may_begin = Event.START in TRANSITIONS[self.stage] and len(self.begun) < TRIES
         return max(0.0, self.closes_at - now) if may_begin else 0.0
 
-    def start(self, hello: Hello, now: float) -> Welcome:
-        """Take part in one try.
+    def look(self, now: float) -> float:
+        """Let what has taken too long come to nothing; return for how long nothing more does so."""
+        if self.stage is Stage.OPEN:
+            for session, one in list(self._tries.items()):
+                if now >= one.ends_at:
+                    self._fail(session)
+        if now >= self.closes_at:
+            self.close()
+        ends = [one.ends_at for one in self._tries.values() if self.stage is Stage.OPEN]
+        return max(0.0, min([self.closes_at, *ends]) - now)
+
+    def start(self, hello: Hello, now: float, address: str) -> Welcome:
+        """Take part in one try, which comes from an address.
 
         Raises:
             PairingClosed: It is closed, has agreed already, or has seen as many tries as it takes.
             PairingFailed: What came is no part of a ceremony, or came from this node itself.
         """
-        self._close_if_over(now)
-        if Event.START not in TRANSITIONS[self.stage] or self.tries >= TRIES:
+        self.look(now)
+        if Event.START not in TRANSITIONS[self.stage] or len(self.begun) >= TRIES:
             raise PairingClosed
-        self.tries += 1
+        if self.begun.count(address) >= TRIES_OF_ONE:
+            raise PairingClosed(
+                "two tries came from this address, and no more are taken from one: wait two minutes, or show "
+                "a new code"
+            )
+        self.begun.append(address)
         self._take(Event.START)
-        self._expected = None
-        theirs = _node(hello.certificate)
-        if theirs == self._node_id:
-            raise PairingFailed("that is this node itself")
-        pake = _side("B", self._secret, hello.session, (theirs, self._node_id), self._entropy)
-        welcome = Welcome(name=self._name, share=pake.start())
-        keys = _Keys(_shared(pake, hello.share), hello, welcome, theirs, self._node_id)
-        agreement = Agreement(
-            session=hello.session, name=hello.name, node_id=theirs, certificate=hello.certificate,
-            port=hello.port, token=keys.to_dialler, accepted=keys.to_dialled, tag=keys.dialled_tag,
-            dialled=False,
-        )  # fmt: skip
-        self._expected = hello.session, keys.dialler_tag, agreement
+        try:
+            welcome, one = self._answered(hello, now, address)
+        except PairingFailed:
+            self._came_to_nothing(address)
+            raise
+        if hello.session in self._tries:
+            self._fail(hello.session)
+        self._tries[hello.session] = one
         return welcome
 
     def prove(self, said: Confirmation, now: float) -> Agreement:
@@ -190,37 +209,63 @@ class Window:
             PairingClosed: It is closed, or knows no such ceremony.
             PairingFailed: The proof is wrong: another secret, or somebody in between.
         """
-        self._close_if_over(now)
-        if self._expected is None or self._expected[0] != said.session or self.stage is Stage.OPEN:
+        self.look(now)
+        one = self._tries.get(said.session)
+        if one is None or self.stage is Stage.CLOSED:
             raise PairingClosed
-        _, tag, agreement = self._expected
-        right = hmac.compare_digest(tag, said.tag)
+        right = hmac.compare_digest(one.expected, said.tag)
         if self.stage is Stage.AGREED:
             if not right:
                 raise PairingFailed
             self._take(Event.REPEAT)
-            return agreement
+            return one.agreement
         if not right:
-            self._expected = None
-            self._take(Event.LAST_WRONG if self.tries >= TRIES else Event.WRONG)
+            self._fail(said.session)
             raise PairingFailed
         self._take(Event.PROOF)
-        self.agreement = agreement
-        return agreement
+        self._tries = {said.session: one}
+        self.agreement = one.agreement
+        return one.agreement
 
     def close(self) -> None:
         """Let nobody use it any more."""
         if self.stage is not Stage.CLOSED:
             self._take(Event.CLOSE)
 
-    def _close_if_over(self, now: float) -> None:
-        if now >= self.closes_at:
-            self.close()
-        if self.stage is Stage.CLOSED:
-            raise PairingClosed
+    def _answered(self, hello: Hello, now: float, address: str) -> tuple[Welcome, _Try]:
+        theirs = _node(hello.certificate)
+        if theirs == self._node_id:
+            raise PairingFailed("that is this node itself")
+        pake = _side("B", self._secret, hello.session, (theirs, self._node_id), self._entropy)
+        welcome = Welcome(name=self._name, share=pake.start())
+        keys = _Keys(_shared(pake, hello.share), hello, welcome, theirs, self._node_id)
+        agreement = Agreement(
+            session=hello.session, name=hello.name, node_id=theirs, certificate=hello.certificate,
+            port=hello.port, token=keys.to_dialler, accepted=keys.to_dialled, tag=keys.dialled_tag,
+            dialled=False,
+        )  # fmt: skip
+        return welcome, _Try(address, now + PROOF_S, keys.dialler_tag, agreement)
+
+    def _fail(self, session: str) -> None:
+        self._came_to_nothing(self._tries.pop(session).address)
+
+    def _came_to_nothing(self, address: str) -> None:
+        self.vain.append(address)
+        self._take(Event.LAST_VAIN if len(self.vain) >= TRIES else Event.VAIN)
 
     def _take(self, event: Event) -> None:
         self.stage = TRANSITIONS[self.stage][event]
+
+
+def used_up(vain: Sequence[str]) -> str | None:
+    """Return what the owner should know of tries that came to nothing; `None` while one is left."""
+    if len(vain) < TRIES:
+        return None
+    return (
+        f"{TRIES} tries have used up the code, and none was right. They came from "
+        f"{', '.join(dict.fromkeys(vain))}: if that is not who you pair with, somebody on the network "
+        "guesses codes, or keeps others from using them"
+    )
 
 
 class Dialler:
@@ -306,35 +351,6 @@ class _Keys:
         self.to_dialled, self.to_dialler = (
             base64.urlsafe_b64encode(token).decode().rstrip("=") for token in (made[64:96], made[96:])
         )
-
-
-def new_code(entropy: Entropy) -> str:
-    """Return a new code, as it is shown."""
-    letters = ""
-    while len(letters) < CODE_LENGTH:
-        (byte,) = entropy(1)
-        if byte < 256 // len(ALPHABET) * len(ALPHABET):  # so that each is as likely
-            letters += ALPHABET[byte % len(ALPHABET)]
-    return f"{letters[:4]}-{letters[4:]}"
-
-
-def secret_of_code(typed: str) -> bytes:
-    """Return the secret in a code, however it was typed.
-
-    Raises:
-        InvalidRequest: It is no code.
-    """
-    letters = typed.upper().replace("-", "").replace(" ", "")
-    if len(letters) != CODE_LENGTH or any(letter not in ALPHABET for letter in letters):
-        raise InvalidRequest(
-            f"a code has {CODE_LENGTH} characters, letters without I, L, O and digits without 0, 1"
-        )
-    return b"code " + letters.encode()
-
-
-def secret_of_tokens(to_dialled: bytes, to_dialler: bytes) -> bytes:
-    """Return the secret in two tokens, given by their digests: each side presents one of them."""
-    return b"tokens " + to_dialled + to_dialler
 
 
 def _node(certificate: bytes) -> NodeId:

@@ -76,6 +76,8 @@ class InvitationView(Wire, kw_only=True):
     """Whether it can still be used."""
     port: int
     listen: str
+    in_vain: list[str]
+    """From where it was tried in vain: by a wrong code, or without a proof of any."""
     guest: PairingView | None = None
     """Who has used it."""
 
@@ -153,5 +155,6 @@ def invitation_view(invitation: Invitation, listen: str, port: int) -> Invitatio
         open=invitation.open,
         listen=listen,
         port=port,
+        in_vain=list(invitation.in_vain),
         guest=None if invitation.guest is None else pairing_view(invitation.guest),
     )
