@@ -47,7 +47,7 @@ def parse(body: bytes) -> Any:
         if depth > MAX_DEPTH:
             raise InvalidRequest(f"the JSON is nested more than {MAX_DEPTH} deep")
     if _ENDLESS.search(bare):
-        raise InvalidRequest("the JSON has a number of more than 308 digits")
+        raise InvalidRequest("the body is not JSON in UTF-8: a number has more than 308 digits")
     try:
         value = msgspec.json.decode(body)
     except ValueError as fault:
