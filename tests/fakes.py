@@ -165,10 +165,11 @@ class FakeMachine:
         return Hardware(cpu="Abacus", cores=4, memory_bytes=2**33, os="TestOS 1")
 
     def __init__(self) -> None:
-        self.is_online = True
+        self.cut_off: set[str] = set()
+        """The hosts to which no network of its leads."""
 
-    def online(self) -> bool:
-        return self.is_online
+    def online(self, hosts: Sequence[str]) -> bool:
+        return not self.cut_off.issuperset(hosts)
 
     def load(self) -> MachineLoad:
         return MachineLoad(cpu_percent=12.5, memory_percent=50.0)

@@ -161,6 +161,7 @@ class Composition:
             met=lambda peer, boot: engine.node.peers.met(peer, boot),  # noqa: PLW0108  # made of links
             parted=lambda peer: engine.node.peers.parted(peer),  # noqa: PLW0108  # so too
             heard=presences.heard,
+            look=lambda peer: link.look(peer),  # noqa: PLW0108  # that uses them where they are open
             profile=lambda peer: engine.node.peers.own_profile(Caller(peer=peer)),
             told=lambda peer, body: engine.node.peers.told(peer, body),  # noqa: PLW0108  # so too
         )
@@ -172,6 +173,7 @@ class Composition:
             pin=roster.pin,
             ways=ways,
             live=links.to,
+            heard=presences.heard,
         )
         engine = Engine(
             World(

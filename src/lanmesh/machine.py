@@ -1,15 +1,18 @@
 """this machine: its time and chance, what it is and how busy it is"""
 
 import asyncio
+import errno
 import logging
 import os
 import platform
 import re
 import secrets
+import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +26,11 @@ processors were either all busy or all idle."""
 
 _SYSCTL_S = 5.0
 """Takes 10 ms; a machine that needs longer has other troubles."""
+
+_DISCARD = 9
+"""A port for what is thrown away (RFC 863)."""
+
+_NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EADDRNOTAVAIL}
 
 _NVIDIA = "0x10de"
 
@@ -83,9 +91,15 @@ class LocalMachine:
             )
         return self._hardware
 
-    def online(self) -> bool:
-        """Return whether a network other than the loopback is up; where that cannot be found out, yes."""
-        return _asked(_networks, True)
+    def online(self, hosts: Sequence[str]) -> bool:
+        """Return whether a network leads to one of some hosts; where that cannot be found out, yes.
+
+        Names are not looked up: only addresses say what leads to them.
+        """
+        addresses = [found for host in hosts if (found := _address(host)) is not None]
+        if not addresses:
+            return _asked(_networks, True)
+        return any(_asked(partial(_leads_to, address), True) for address in addresses)
 
     def load(self) -> MachineLoad:
         """Return how busy it has been since the last look, at most one look a second."""
@@ -114,6 +128,35 @@ def _asked(question: Callable[[], T], otherwise: T) -> T:
     except Exception as fault:  # noqa: BLE001  # kernels, containers and drivers fail in ways of their own
         log.debug("machine says nothing", extra={"question": question, "why": repr(fault)})
         return otherwise
+
+
+def _address(host: str) -> IPv4Address | IPv6Address | None:
+    try:
+        address = ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:
+        return None
+    if isinstance(address, IPv4Address):
+        return address
+    if address.is_link_local and address.scope_id is None:
+        return None
+    return address.ipv4_mapped or address
+
+
+def _leads_to(address: IPv4Address | IPv6Address) -> bool:
+    """Return whether the card from which this machine would send to an address is up. Nothing is sent."""
+    family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
+    with socket.socket(family, socket.SOCK_DGRAM) as asking:
+        try:
+            asking.connect((str(address), _DISCARD))
+        except OSError as fault:
+            if fault.errno in _NO_WAY:
+                return False
+            raise
+        source = asking.getsockname()[0].partition("%")[0]
+    up = {name for name, card in psutil.net_if_stats().items() if card.isup}
+    cards = psutil.net_if_addrs().items()
+    ours = {name for name, has in cards if any(each.address.partition("%")[0] == source for each in has)}
+    return not ours or not ours.isdisjoint(up)
 
 
 def _networks() -> bool:

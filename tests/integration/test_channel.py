@@ -9,7 +9,15 @@ from contextlib import asynccontextmanager
 import msgspec
 import pytest
 
-from lanmesh.errors import AnswerLost, IdConflict, MeshError, PeerUnreachable, RouteNotFound, TooBusy
+from lanmesh.errors import (
+    AnswerLost,
+    IdConflict,
+    MeshError,
+    PeerUnreachable,
+    RouteNotFound,
+    StorageFailed,
+    TooBusy,
+)
 from lanmesh.model.ids import NodeId, PeerId
 from lanmesh.model.pace import Pace
 from lanmesh.net.channel import AT_EASE, AT_ONCE, BEAT_S, NEWS_S, PER_S, SILENT_S, Channel
@@ -75,6 +83,8 @@ class End:
         self.heard: list[float] = []
         self.told: list[bytes] = []
         self.news = [f'{{"of":"{name}"}}'.encode()]
+        self.broken: Exception | None = None
+        """What this node's own part fails with."""
         self.clock = clock
         self.go_on = asyncio.Event()
         self.go_on.set()
@@ -89,7 +99,7 @@ class End:
             pace=Pace(AT_EASE, PER_S, clock.monotonic()),
             answer=self._answer,
             heard=lambda: self.heard.append(clock.monotonic()),
-            news=lambda: self.news.pop(0) if self.news else b"",
+            news=self._news,
             told=self._told,
             spawn=group.create_task,
             clock=clock,
@@ -100,6 +110,11 @@ class End:
         self, method: str = QUESTION[0], path: str = QUESTION[1], body: bytes = QUESTION[2]
     ) -> bytes:
         return await soon(self.channel.ask(method, path, body, 20.0))
+
+    def _news(self) -> bytes:
+        if self.broken is not None:
+            raise self.broken
+        return self.news.pop(0) if self.news else b""
 
     async def _told(self, news: bytes) -> None:
         self.told.append(news)
@@ -469,3 +484,13 @@ async def test_an_answer_that_came_while_this_node_was_held_up_counts() -> None:
         b.go_on.set()
 
         assert await soon(asking) == b'{"stored":true}'
+
+
+@pytest.mark.parametrize("fault", [OSError("disk I/O error"), StorageFailed("the disk is full")])
+async def test_a_link_that_ends_by_a_fault_of_this_node_ends_like_any_other(fault: Exception) -> None:
+    async with a_link() as (a, _, clock, running):
+        a.broken = fault
+        await clock.advance(2 * BEAT_S)
+
+        await soon(asyncio.wait(running))
+        assert [task.exception() for task in running] == [None, None]

@@ -12,6 +12,7 @@ from lanmesh.model.draft import START, Mark, Passage
 from lanmesh.model.history import PROGRESS
 from lanmesh.model.ids import LocalId
 from lanmesh.model.task import Task
+from lanmesh.store.database import Change, Topic
 from tests.fakes import SHARED_CALLER, FakeExecutor, Mesh, NodeUnderTest, a_task, settle, soon, until
 
 
@@ -225,6 +226,33 @@ async def test_passages_alone_cost_the_asker_no_commit(mesh: Mesh) -> None:
     watching.cancel()
 
     assert a.writer.commits == before
+
+
+async def crowd_out(node: NodeUnderTest, draft: LocalId) -> None:
+    """Hear so many other drafts, whenever one is heard, that it is forgotten at once; for ever."""
+    with node.events.watch(Change(Topic.DRAFT, draft)) as heard:
+        while True:
+            await heard.wait()
+            heard.clear()
+            for number in range(MOST_HEARD):
+                node.node.tasks.drafts.hear(LocalId(f"x{number}"), Passage(run="1", offset=0, text="x"))
+
+
+async def test_who_follows_a_draft_that_others_crowd_out_asks_for_no_part_of_it_twice(mesh: Mesh) -> None:
+    a, b, task = await asked(mesh)
+    written: list[Passage] = []
+    async with asyncio.TaskGroup() as group:
+        works = [group.create_task(work) for work in (seen(a, task, written), crowd_out(a, task.local_id))]
+        await mesh.clock.advance(2)
+        before = len(a.link.questions)
+        for number in range(5):
+            await write(mesh, b, f"line {number}\n")
+            await mesh.clock.advance(2)
+        after = len(a.link.questions)
+        for each in works:
+            each.cancel()
+
+    assert after - before == 5
 
 
 async def test_whoever_waits_without_reading_drafts_lets_none_travel(mesh: Mesh) -> None:

@@ -76,7 +76,7 @@ class End:
             certificate=other.identity.certificate,
         )
 
-    def begin(self, calls: Calls, other: "End") -> Listener:
+    def begin(self, calls: Calls, other: "End", *, links: bool) -> Listener:
         async def met(peer: PeerId, _boot: str | None) -> None:
             self.met.append(peer)
 
@@ -103,6 +103,7 @@ class End:
             met=met,
             parted=self.parted.append,
             heard=self.heard.append,
+            look=lambda peer: self.http.look(peer),  # noqa: PLW0108  # that uses the links
             profile=lambda peer: self.node.node.peers.own_profile(Caller(peer=peer)),
             told=told,
         )
@@ -114,10 +115,11 @@ class End:
             pin=pin,
             ways=ways,
             live=self.links.to,
+            heard=self.heard.append,
         )
         self.app = application(Rest(self.node.node).routes())
         tls = self.identity.serving([other.identity.certificate])
-        return Listener(self.links.beside(self.app), self.socket, tls=tls, links=True)
+        return Listener(self.links.beside(self.app), self.socket, tls=tls, links=links)
 
     def channels(self, other: "End") -> list[Channel]:
         return [channel for channel in self.links._channels.get(other.name, ()) if channel.open]
@@ -127,8 +129,11 @@ class End:
 
 
 @asynccontextmanager
-async def two(mesh: Mesh, folder: Path) -> AsyncIterator[tuple[End, End]]:
-    """Give two ends that serve and do not know each other yet; the first has the smaller key."""
+async def two(mesh: Mesh, folder: Path, *, links: bool = True) -> AsyncIterator[tuple[End, End]]:
+    """Give two ends that serve and do not know each other yet; the first has the smaller key.
+
+    Without `links` they open none, as where a proxy lets nothing through but requests.
+    """
     nodes = [mesh.describe("a", peers=["b"]), mesh.describe("b", peers=["a"])]
     for node in nodes:
         await node.start()
@@ -137,7 +142,7 @@ async def two(mesh: Mesh, folder: Path) -> AsyncIterator[tuple[End, End]]:
     async with AsyncExitStack() as stack:
         calls = await stack.enter_async_context(Calls())
         for end, other in (ends, reversed(ends)):
-            await stack.enter_async_context(at_once(end.begin(calls, other)))
+            await stack.enter_async_context(at_once(end.begin(calls, other, links=links)))
         async with asyncio.TaskGroup() as group:
             running = [group.create_task(end.links.run(end.app)) for end in ends]
             await asyncio.sleep(0)
@@ -375,6 +380,18 @@ async def test_who_floods_a_link_loses_it_and_opens_no_other_at_once(mesh: Mesh,
         tls = a.identity.dialling(b.identity.certificate, shown=True)
 
         assert await refused(b.socket.getsockname()[1], tls, f"{a.name}@{b.name}") == 429
+
+
+async def test_a_peer_that_opens_no_link_is_asked_again_and_again_whether_it_is_there(
+    mesh: Mesh, tmp_path: Path
+) -> None:
+    async with two(mesh, tmp_path, links=False) as (a, b):
+        a.knows(b)
+        look(a)
+        await in_time(mesh, lambda: len(a.heard) >= 8)
+
+        assert set(a.heard) == {b.name}
+        assert not a.linked(b)
 
 
 async def test_reports_travel_on_the_link(mesh: Mesh, tmp_path: Path) -> None:

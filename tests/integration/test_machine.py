@@ -42,3 +42,11 @@ def test_load_is_in_percent_and_looked_at_once_a_second() -> None:
 )
 def test_the_processor_is_named_as_its_kernel_spells_it(cpuinfo: str, model: str | None) -> None:
     assert cpu_model(cpuinfo) == model
+
+
+def test_the_loopback_leads_to_this_machine_and_names_are_not_looked_up() -> None:
+    machine = LocalMachine()
+
+    assert machine.online(["127.0.0.1"])
+    assert machine.online(["localhost"])
+    assert machine.online(["desk.invalid", "fe80::1", ""]) == machine.online([])

@@ -92,26 +92,16 @@ async def test_what_is_heard_first_after_a_suspension_does_not_count_for_longer(
         assert seen.b() is Presence.GONE
 
 
-async def test_nobody_is_gone_while_the_own_network_is_down() -> None:
+async def test_a_peer_is_not_gone_while_no_network_of_this_node_leads_to_it() -> None:
     async with listening() as seen:
         await seen.beats(20)
-        seen.machine.is_online = False
+        seen.machine.cut_off = {"b.lan"}
         await seen.clock.advance(300)
         without = seen.b()
-        seen.machine.is_online = True
+        seen.machine.cut_off = {"c.lan"}
         await seen.clock.advance(3)
 
         assert (without, seen.b()) == (Presence.QUIET, Presence.GONE)
-
-
-async def test_a_machine_that_never_had_a_network_needs_none() -> None:
-    seen = Seen()
-    seen.machine.is_online = False
-    running = asyncio.create_task(seen.presences.run())
-    await seen.clock.advance(40)
-
-    assert seen.b() is Presence.GONE
-    running.cancel()
 
 
 async def test_of_a_peer_to_which_there_can_be_no_link_nothing_is_said() -> None:

@@ -1,5 +1,7 @@
 """Profiles that peers tell by themselves over their links: who is asked none the more, and for how long."""
 
+import asyncio
+
 import msgspec
 import pytest
 
@@ -7,7 +9,7 @@ from lanmesh.engine.callers import Caller
 from lanmesh.errors import InvalidRequest, PeerUnreachable
 from lanmesh.model.ids import PeerId
 from lanmesh.model.peer import DEFAULT_PORT
-from lanmesh.model.presence import QUIET_AFTER_S
+from lanmesh.model.presence import QUIET_AFTER_S, Presence
 from lanmesh.model.task import AcceptMode
 from lanmesh.protocol import profiles
 from tests.fakes import EPOCH, Fault, Mesh, NodeUnderTest, settle, soon
@@ -122,3 +124,16 @@ async def test_what_is_no_profile_is_not_kept(mesh: Mesh) -> None:
         await a.node.peers.told(B, b'{"schemaVersion":7}')
     with pytest.raises(PeerUnreachable):
         await soon(a.node.peers.profile("b"))
+
+
+async def test_a_peer_that_calls_under_its_own_credentials_is_here_though_it_has_no_link(mesh: Mesh) -> None:
+    a, b = await paired(mesh)
+    running = asyncio.create_task(a.presences.run())
+    await mesh.clock.advance(60)
+    before = a.presences.of(B)
+    token = b.roster.outbound(PeerId("a"))
+
+    await soon(a.node.identify(token, b.node_id))
+
+    assert (before, a.presences.of(B)) == (Presence.GONE, Presence.HERE)
+    running.cancel()

@@ -1,7 +1,10 @@
 """Nodes on hosts and networks of their own: found, paired, lost and found again; lied to by mDNS."""
 
 import asyncio
+import json
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 
@@ -11,7 +14,7 @@ from zeroconf.asyncio import AsyncServiceInfo, AsyncZeroconf
 
 from lanmesh.net.discovery import SERVICE
 from tests.acceptance.node_process import Json, until
-from tests.namespaces.hosts import MESH_PORT, Host, Networks
+from tests.namespaces.hosts import MESH_PORT, Host, Networks, ip
 
 Lay = Callable[..., tuple[Host, ...]]
 Say = Callable[[str], None]
@@ -198,3 +201,40 @@ def test_spoofed_answers_and_goodbyes_change_nothing_for_a_paired_peer(lay: Lay,
     with mallory.inside() as node:
         assert node.op("GET", "/op/tasks").json == []
     say("lies and goodbyes by mDNS: paired with, and every task done by, the node that proves its key")
+
+
+_LED_TO = """
+import json, sys
+from lanmesh.machine import LocalMachine
+print(json.dumps([LocalMachine().online([host]) for host in sys.argv[1:]]))
+"""
+
+
+def led_to(host: Host, *addresses: str) -> list[bool]:
+    """Return to which addresses a network of a host leads, as a node there sees it."""
+    with host.inside():
+        done = subprocess.run(
+            [sys.executable, "-c", _LED_TO, *addresses], capture_output=True, text=True, check=True
+        )
+    told: list[bool] = json.loads(done.stdout)
+    return told
+
+
+def test_what_containers_and_tunnels_have_up_leads_to_no_peer_on_the_network(networks: Networks) -> None:
+    host = networks.host("a", {"lan": "10.77.0.1"})
+    ip("link add docker0 type veth peer name inner", host.name)
+    ip("address add 172.17.0.1/16 dev docker0", host.name)
+    ip("link set docker0 up", host.name)
+    ip("link set inner up", host.name)
+    places = ("10.77.0.2", "172.17.0.2", "127.0.0.1")
+
+    plugged_in = led_to(host, *places)
+    ip(f"link set {host.name}-lan down")
+    without_carrier = led_to(host, *places)
+    host.unplug("lan")
+    unplugged = led_to(host, *places)
+    ip("route add default via 172.17.0.9", host.name)
+    by_default = led_to(host, *places)
+
+    assert plugged_in == by_default == [True, True, True]
+    assert without_carrier == unplugged == [False, True, True]

@@ -81,7 +81,7 @@ class Node:
         return self._database.trouble
 
     async def identify(self, token: str | None, certified: NodeId | None = None) -> Caller:
-        """Return who presents a token, and count that as a request.
+        """Return who presents a token, and count that as a request, and as a word of that peer.
 
         The first call of a peer that has just paired completes the pairing.
 
@@ -99,6 +99,8 @@ class Node:
                 token, certified, self._roster.inbound()
             )  # it may have been taken back meanwhile
         caller = found.caller
+        if caller.peer is not None:
+            self.peers.heard(caller.peer)
         return replace(caller, early_s=self._allowance.early_s(caller))
 
     def still_knows(self, caller: Caller, token: str | None, certified: NodeId | None = None) -> bool:

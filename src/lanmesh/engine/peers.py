@@ -182,6 +182,10 @@ class Peers:
         if sender in self._roster:
             peers.heard(tx, sender, self._clock.now())
 
+    def heard(self, peer: PeerId) -> None:
+        """Note that a peer has said something under its own credentials: it is here."""
+        self._presences.heard(peer)
+
     async def met(self, peer: PeerId, boot: str | None) -> None:
         """Note that a link to a peer has come up; what waits for that peer is tried at once.
 

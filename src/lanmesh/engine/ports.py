@@ -288,8 +288,11 @@ class Machine(Protocol):
     def load(self) -> MachineLoad:
         """Return how busy it has been since the last call."""
 
-    def online(self) -> bool:
-        """Return whether a network other than its own loopback is up."""
+    def online(self, hosts: Sequence[str]) -> bool:
+        """Return whether a network is up that leads to one of some hosts.
+
+        Where it is not known what leads to them, any counts but the loopback.
+        """
 
 
 class Surroundings(Protocol):

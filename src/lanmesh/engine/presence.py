@@ -1,4 +1,4 @@
-"""who is there: what is heard of peers over their links, judged only while this node itself is well"""
+"""who is there: what is heard of peers, judged only while this node itself is well"""
 
 import logging
 from collections.abc import Mapping
@@ -27,8 +27,7 @@ class Presences:
         self._machine = machine
         self._clock = clock
         self._looked_at = clock.monotonic()
-        self._ever_online = False
-        self._online = True
+        self._cut_off: set[PeerId] = set()
         self._seen: dict[PeerId, Observation] = {}
         self._told: dict[PeerId, Presence] = {}
 
@@ -50,17 +49,16 @@ class Presences:
         if known is None or known.node_id is None:
             return None
         now = self._now()
-        return self._of(peer, now).presence(now, online=self._online)
+        return self._of(peer, now).presence(now, online=peer not in self._cut_off)
 
     async def run(self) -> None:
         """Look after this node itself, and tell the log who comes and goes, until cancelled."""
         while True:
-            online = self._machine.online()
-            self._ever_online = self._ever_online or online
-            self._online = online or not self._ever_online  # one that never had a network needs none
             for peer in [name for name in self._seen if name not in self._peers]:
                 del self._seen[peer]
                 self._told.pop(peer, None)
+            silent = [peer for name, peer in self._peers.items() if self.of(name) is not Presence.HERE]
+            self._cut_off = {peer.id for peer in silent if not self._machine.online(peer.hosts)}
             for peer in self._peers:
                 now = self.of(peer)
                 if now is not None and now is not self._told.get(peer, Presence.QUIET):

@@ -12,7 +12,7 @@ from lanmesh.engine.events import Events, heard
 from lanmesh.engine.ports import Clock, PeerLink, Random
 from lanmesh.errors import AnswerLost, MeshError, PeerUnreachable, TaskNotFound
 from lanmesh.model.delivery import Delivery, DeliveryEvent, DeliveryState
-from lanmesh.model.draft import Mark
+from lanmesh.model.draft import START, Mark
 from lanmesh.model.ids import LocalId, PeerId
 from lanmesh.model.report import TaskReport
 from lanmesh.model.task import Failure, Task, failed
@@ -114,12 +114,13 @@ class Pull:
             task: An asked task.
             drafts: Whether what its run writes is wanted as well.
         """
+        seen = self._drafts.mark(task.local_id)  # kept here: of many drafts at once, some are forgotten
         while not task.final:
             delivery = await self._until_delivered(task)
-            known = task.version, self._drafts.mark(task.local_id)
+            known = task.version, seen
             with suppress(MeshError):
-                task = await self._ask(task, delivery, _PULL_S, known[1] if drafts else None)
-            if (task.version, self._drafts.mark(task.local_id)) == known:
+                task, seen = await self._ask(task, delivery, _PULL_S, seen if drafts else None)
+            if (task.version, seen) == known:
                 await self._clock.sleep(_PULL_AGAIN_S)
 
     async def _lane(self, peer: PeerId) -> None:
@@ -161,7 +162,8 @@ class Pull:
         news = False
         try:
             for task, delivery in asked:
-                news = (await self._ask(task, delivery, 0.0)).version != task.version or news
+                known, _ = await self._ask(task, delivery, 0.0)
+                news = known.version != task.version or news
                 doubts.answered(task)
         except (PeerUnreachable, AnswerLost) as fault:
             detail = fault.detail
@@ -221,8 +223,8 @@ class Pull:
 
     async def _ask(
         self, task: Task, delivery: Delivery | None, wait_s: float, draft: Mark | None = None
-    ) -> Task:
-        """Ask a peer of a task, and return that as it is known then.
+    ) -> tuple[Task, Mark]:
+        """Ask a peer of a task, and return that as it is known then, and how far its draft.
 
         Args:
             task: An asked task.
@@ -235,12 +237,14 @@ class Pull:
                 PeerId(task.peer), task.wire_id, wait_s=wait_s, version=task.seen_version, draft=draft
             )
         except TaskNotFound:
-            return await self._database.write(self._missing(task, delivery))
-        if report.draft is not None:
-            self._drafts.hear(task.local_id, report.draft)
+            return await self._database.write(self._missing(task, delivery)), draft or START
+        told = report.draft
+        seen = draft or START if told is None else told.end
+        if told is not None:
+            self._drafts.hear(task.local_id, told)
             if report.version == task.seen_version:
-                return task  # there is nothing that would have to be kept
-        return await self._database.write(self._recording(task, report))
+                return task, seen  # there is nothing that would have to be kept
+        return await self._database.write(self._recording(task, report)), seen
 
     def _recording(self, task: Task, report: TaskReport) -> Callable[[Transaction], Task]:
         def change(tx: Transaction) -> Task:

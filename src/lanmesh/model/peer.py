@@ -50,6 +50,11 @@ class Peer:
     """Where else it was set up, or paired. Only whoever proves its key is it."""
 
     @property
+    def hosts(self) -> tuple[str, ...]:
+        """Where it may be, whatever the port."""
+        return (self.host, *(host for host, _ in self.also))
+
+    @property
     def wire(self) -> Wire:
         """What protects the way to it."""
         if self.node_id is not None:

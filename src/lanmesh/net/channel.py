@@ -11,6 +11,7 @@ from lanmesh.engine.ports import Clock, Random
 from lanmesh.errors import (
     AnswerLost,
     InvalidRequest,
+    MeshError,
     PeerUnreachable,
     RouteNotFound,
     TooBusy,
@@ -174,22 +175,25 @@ class Channel:
             seen: Set whenever the peer was seen on the network: maybe the link leads nowhere by then.
         """
         self._heard_at = self._clock.monotonic()
-        async with asyncio.TaskGroup() as group:
-            works = self._beat(), self._over.wait(), self._read(), self._doubt(seen), self._take_news()
-            parts = [group.create_task(work) for work in works]
-            try:
-                await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                self.open = False
-                for part in parts:
-                    part.cancel()
-                for question in self._pending.values():
-                    if not question.answer.done():
-                        question.answer.set_result(None)
-                for task, method in self._serving.items():
-                    if method == "GET":  # what is brought is taken, whoever hears of it
-                        task.cancel()
-                await self.abort()
+        try:
+            async with asyncio.TaskGroup() as group:
+                works = self._beat(), self._over.wait(), self._read(), self._doubt(seen), self._take_news()
+                parts = [group.create_task(work) for work in works]
+                try:
+                    await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    self.open = False
+                    for part in parts:
+                        part.cancel()
+                    for question in self._pending.values():
+                        if not question.answer.done():
+                            question.answer.set_result(None)
+                    for task, method in self._serving.items():
+                        if method == "GET":  # what is brought is taken, whoever hears of it
+                            task.cancel()
+                    await self.abort()
+        except* (MeshError, OSError) as faults:
+            log.info("link broke", extra={"peer": self.peer, "why": faults.exceptions[0]})
 
     async def ask(self, method: str, path: str, body: bytes | None, answer_s: float) -> bytes:
         """Return what the peer answers; like `Calls.ask`, whatever breaks is an answer lost."""

@@ -54,6 +54,7 @@ class HttpLink:
         pin: Pin,
         ways: Ways,
         live: Callable[[PeerId], Channel | None] = lambda _: None,
+        heard: Callable[[PeerId], None] = lambda _: None,
     ) -> None:
         """Reach peers where they are, with the tokens that they gave us.
 
@@ -65,6 +66,7 @@ class HttpLink:
             pin: Keeps what a peer shows at first use.
             ways: Where those are that are known by their keys.
             live: Returns the live link to a peer, which is then used instead.
+            heard: Told of each answer of a peer by HTTP.
         """
         self._peers = peers
         self._tokens = tokens
@@ -73,6 +75,7 @@ class HttpLink:
         self._pin = pin
         self._ways = ways
         self._live = live
+        self._heard = heard
         self._contexts: dict[tuple[bytes, bool], ssl.SSLContext] = {}
         self._under_way: defaultdict[NodeId, set[asyncio.Timeout]] = defaultdict(set)
         """What is asked of each node by HTTP, by what can end it."""
@@ -100,6 +103,15 @@ class HttpLink:
             return profiles.check(body)
         except InvalidRequest as fault:
             raise AnswerLost(f"{peer} answers, but with no profile: {fault.detail}") from fault
+
+    async def look(self, peer: PeerId) -> None:
+        """Return once the peer has answered by HTTP, beside any live link.
+
+        Raises:
+            MeshError: It does not.
+        """
+        async with self.opened(peer, Request("GET", "/lan/whoami"), ANSWER_S) as answer:
+            await bounded(answer)
 
     def drop(self, node: NodeId) -> None:
         """Break off all that is asked of a node now, whatever is still to be sent or read."""
@@ -140,6 +152,7 @@ class HttpLink:
         if peer is None:
             raise PeerUnreachable(f"{name} is no peer any more; add it again, or what waits for it expires")
         async with self._until_dropped(peer), self._answer_of(peer, request, answer_s) as answer:
+            self._heard(name)
             yield answer
 
     @asynccontextmanager

@@ -24,12 +24,12 @@ from lanmesh.model.pace import Pace
 from lanmesh.model.peer import Peer
 from lanmesh.model.profile import Profile
 from lanmesh.net import inward
-from lanmesh.net.calls import Calls
-from lanmesh.net.channel import AT_EASE, PER_S, Channel
+from lanmesh.net.calls import Calls, not_connected
+from lanmesh.net.channel import AT_EASE, BEAT_S, PER_S, Channel
 from lanmesh.net.dialling import Ways
 from lanmesh.net.identity import NodeIdentity
 from lanmesh.net.inward import App, Reply
-from lanmesh.net.websocket import LINK_PATH, Accepted, Dialled, Socket
+from lanmesh.net.websocket import LINK_PATH, Accepted, Dialled, Socket, bearer, refuse
 from lanmesh.protocol import codec, problems, profiles
 from lanmesh.protocol.frames import HELLO, MAX_FRAME_BYTES, Frame
 from lanmesh.protocol.json import convert, parse
@@ -70,6 +70,7 @@ class Links:
         met: Callable[[PeerId, str | None], Awaitable[None]],
         parted: Callable[[PeerId], None],
         heard: Callable[[PeerId], None],
+        look: Callable[[PeerId], Awaitable[None]],
         profile: Callable[[PeerId], Profile],
         told: Callable[[PeerId, bytes], Awaitable[None]],
     ) -> None:
@@ -88,6 +89,7 @@ class Links:
             met: Told of each peer to which a link has come up, and of its boot.
             parted: Told of each peer to which no link is left.
             heard: Told of each word of a peer over its link.
+            look: Asks a peer beside any link whether it is there, which then counts as its word.
             profile: Returns what this node tells a peer of itself now.
             told: Told what a peer tells of itself over its link.
         """
@@ -103,6 +105,7 @@ class Links:
         self._met = met
         self._parted = parted
         self._heard = heard
+        self._look = look
         self._profile = profile
         self._told = told
         self._app: App | None = None
@@ -176,10 +179,11 @@ class Links:
                     gave_way = True
                     await self._clock.sleep(_BREATH_S * (1 + self._chance.uniform()))
                     continue
-                began = self._clock.monotonic()
+                began, off = self._clock.monotonic(), False
                 try:
                     await self._dial(peer, peer.node_id)
                 except MeshError as fault:
+                    off = isinstance(fault, PeerUnreachable) and not_connected(fault)
                     log.debug("no link", extra={"peer": name, "why": fault.detail})
                 except Exception:  # a bug of ours must not end the node
                     log.exception("link broke", extra={"peer": name})
@@ -188,8 +192,27 @@ class Links:
                 await self._clock.sleep(_BREATH_S * (1 + self._chance.uniform()))
                 if failures:
                     news.clear()
-                    await heard(self._clock, news, pause(failures, self._chance.uniform()))
+                    await self._rest(name, news, pause(failures, self._chance.uniform()), off=off)
         self._lanes.pop(name, None)
+
+    async def _rest(self, name: PeerId, news: asyncio.Event, seconds: float, *, off: bool) -> None:
+        """Wait before the next dial; meanwhile a peer that answers without a link is seen to be there.
+
+        Args:
+            name: The peer.
+            news: Ends the wait.
+            seconds: How long it is.
+            off: Whether nobody answers there at all.
+        """
+        until = self._clock.monotonic() + seconds
+        while (left_s := until - self._clock.monotonic()) > 0:
+            if not off:
+                try:
+                    await self._look(name)
+                except MeshError:
+                    off = True
+            if await heard(self._clock, news, left_s if off else min(left_s, BEAT_S)):
+                return
 
     async def _dial(self, peer: Peer, node_id: NodeId) -> None:
         """Open a link, and use it until it ends.
@@ -220,7 +243,7 @@ class Links:
         try:
             if scope["path"] != LINK_PATH or certified is None or self._group is None:
                 raise NotAllowed("a live link is for peers that are paired, on the mesh port")
-            token = _bearer(scope["headers"])
+            token = bearer(scope["headers"])
             name = await self._caller(token, certified)
             given = self._tokens.outbound(name)
             if given is None:
@@ -228,7 +251,7 @@ class Links:
             if early_s := self._pace(certified).early_s(self._clock.monotonic(), _LINK_COST):
                 raise TooFast("too many live links were dialled", retry_after_s=early_s)
         except MeshError as fault:
-            await _refuse(fault, send)
+            await refuse(fault, send)
             return
         await receive()
         await send({"type": "websocket.accept"})
@@ -368,21 +391,3 @@ class Links:
         lane = self._lanes.get(name)
         if lane is not None:
             lane.set()
-
-
-def _bearer(headers: Iterable[tuple[bytes, bytes]]) -> str:
-    for name, value in headers:
-        scheme, _, token = value.decode("latin-1").partition(" ")
-        if name.lower() == b"authorization" and scheme.lower() == "bearer":
-            return token.strip()
-    return ""
-
-
-async def _refuse(fault: MeshError, send: Any) -> None:
-    body = problems.encode(fault)
-    headers = [(b"content-type", problems.MEDIA_TYPE.encode())]
-    if fault.retry_after_s is not None:
-        headers.append((b"retry-after", str(max(1, round(fault.retry_after_s))).encode()))
-    status = problems.spelling(fault).status
-    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
-    await send({"type": "websocket.http.response.body", "body": body})

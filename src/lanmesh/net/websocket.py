@@ -1,13 +1,16 @@
 """a WebSocket as live links use it, whoever opened it: texts in, texts out"""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from typing import Any, Protocol, cast
 
 import aiohttp
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from lanmesh.errors import MeshError
+from lanmesh.protocol import problems
 
 LINK_PATH = "/lan/link"
 
@@ -101,6 +104,26 @@ class Accepted:
             self._over = True
             with suppress(ClientDisconnected, RuntimeError):
                 await self._send({"type": "websocket.close", "code": code, "reason": reason})
+
+
+def bearer(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """Return the token that comes with the request for a WebSocket; empty, if none does."""
+    for name, value in headers:
+        scheme, _, token = value.decode("latin-1").partition(" ")
+        if name.lower() == b"authorization" and scheme.lower() == "bearer":
+            return token.strip()
+    return ""
+
+
+async def refuse(fault: MeshError, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
+    """Answer the request for a WebSocket by saying why there is none."""
+    body = problems.encode(fault)
+    headers = [(b"content-type", problems.MEDIA_TYPE.encode())]
+    if fault.retry_after_s is not None:
+        headers.append((b"retry-after", str(max(1, round(fault.retry_after_s))).encode()))
+    status = problems.spelling(fault).status
+    await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": body})
 
 
 def _reason(why: str) -> str:
