@@ -82,7 +82,10 @@ def file_over_it(path: Path, folder: Path) -> Taken:
             os.fsync(file.fileno())
             digest.digest()
         synced, own = time.monotonic(), _own()
-        shutil.copyfile(got, used)
+        with got.open("rb") as there, used.open("wb") as here:
+            shutil.copyfileobj(there, here, PIECE)
+            here.flush()
+            os.fsync(here.fileno())
         laid_out = time.monotonic()
         assert sender.wait(LONG_S) == 0
     for each in (kept, got, used):

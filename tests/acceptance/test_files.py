@@ -38,10 +38,11 @@ TURNED = [sys.executable, "-c", COPY]
 
 
 class Gate(threading.Thread):
-    """Stands between two nodes, counts what the one sends the other, and can stop it."""
+    """Stands between two nodes, counts what the one sends the other, or its answers, and can stop it."""
 
-    def __init__(self, target: int) -> None:
+    def __init__(self, target: int, *, back: bool = False) -> None:
         super().__init__(daemon=True)
+        self._back = back
         self.passed = 0
         self.most: int | None = None
         """After so many bytes nothing more passes; `None`: all does."""
@@ -68,7 +69,8 @@ class Gate(threading.Thread):
                 continue
             self._ends.append(far)
             for here, there in ((near, far), (far, near)):
-                carrier = threading.Thread(target=self._carry, args=(here, there, here is near), daemon=True)
+                counted = (here is far) is self._back
+                carrier = threading.Thread(target=self._carry, args=(here, there, counted), daemon=True)
                 self._carriers.append(carrier)
                 carrier.start()
 

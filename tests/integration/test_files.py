@@ -1,7 +1,7 @@
 """Files between two nodes: who may bring and read them, how they go on, and what waits for them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,6 +56,16 @@ def asks(*named: FileRef, wire_id: str = "t-1") -> Envelope:
         id=WireId(wire_id), sender="a", recipient="b", timestamp_ms=0,
         payload=TaskRequest(description="look at it", files=named),
     )  # fmt: skip
+
+
+async def passing(mesh: Mesh, condition: Callable[[], bool]) -> None:
+    """Let time pass until something is so."""
+    for _ in range(600):
+        if condition():
+            return
+        await mesh.clock.advance(5)
+        await asyncio.sleep(0.01)
+    pytest.fail("it never came to that")
 
 
 async def fetched(mesh: Mesh, a: NodeUnderTest, b: NodeUnderTest) -> FileState:
@@ -309,6 +319,32 @@ async def test_a_file_that_was_all_there_before_a_crash_needs_nothing_more(mesh:
     assert dog.error is None
     assert read(dog) == CAT
     assert [moved for _, _, moved in a.file_link.moved if moved] == []
+
+
+@pytest.mark.parametrize("brought", [True, False])
+async def test_a_crash_between_the_last_byte_of_a_file_and_its_name_costs_no_byte(
+    mesh: Mesh, brought: bool
+) -> None:
+    a, b = await two(mesh, Maker() if brought else Maker(("dog.jpg", CAT)))
+    sender, receiver = (a, b) if brought else (b, a)
+    sha256 = ref(CAT).sha256
+    in_its_place = mesh.folder / f"{receiver.name}.blobs" / sha256[:2]
+    in_its_place.parent.mkdir()
+    in_its_place.write_bytes(b"no folder can be made here")
+    if not brought:
+        b.link.faults["a"] = Fault.DOWN
+
+    kept = await soon(a.node.files.keep([a_file(mesh)])) if brought else ()
+    task = await soon(a.node.tasks.delegate("b", "look", files=kept))
+    await passing(mesh, lambda: receiver.shelf.present(Origin(sender.name), sha256) == len(CAT))
+    await receiver.crash()
+    in_its_place.unlink()
+    await receiver.start()
+    await passing(mesh, lambda: a.task(task.local_id).final and a.node.files.complete(task.local_id))
+
+    assert a.task(task.local_id).state is TaskState.COMPLETED
+    assert receiver.shelf.has(ref(CAT))
+    assert sum(moved for _, _, moved in a.file_link.moved) == len(CAT)
 
 
 async def test_who_brings_nothing_is_waited_for_once_and_not_with_each_file(mesh: Mesh) -> None:

@@ -40,8 +40,8 @@ class Cable(threading.Thread):
         super().__init__(name=f"cable-{near}", daemon=True)
         self.cut: set[Way] = set()
         """Ways on which nothing passes."""
-        self.cut_at: int | None = None
-        """After so many bytes to the network nothing passes at all; `None`: that does not matter."""
+        self.cut_at: tuple[Way, int] | None = None
+        """After so many bytes on a way nothing passes at all; `None`: that does not matter."""
         self.loss = 0.0
         """The share of frames that do not arrive."""
         self.walled = False
@@ -97,7 +97,7 @@ class Cable(threading.Thread):
                     self.passed[way] += size - _HEADER
 
     def _passes(self, way: Way, frame: memoryview) -> bool:
-        if self.cut_at is not None and self.passed[Way.OUT] >= self.cut_at:
+        if self.cut_at is not None and self.passed[self.cut_at[0]] >= self.cut_at[1]:
             self.pull_out()
         if way in self.cut or (self.loss and self._chance.random() < self.loss):
             self.lost += 1

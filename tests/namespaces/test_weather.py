@@ -80,7 +80,7 @@ def test_in_bad_weather_nothing_is_lost_nothing_flaps_and_a_file_goes_on_where_i
         weather = Weather(tmp_path, parts, say, right_s=PATIENCE_S)
         weather.live_through(weather.lossy(0.1, 5), tasks=3)
         weather.live_through(weather.one_way(Way.OUT, 1), tasks=3)
-        weather.file(32, weather.cut_for(2), weather.a.restart)
+        weather.file(32, weather.cut_for(2), weather.a.restart, weather.b.restart, way=Way.IN)
         found = weather.account()
 
     assert not found.violations, "\n".join(found.lines())
