@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from lanmesh.model import ids
+from lanmesh.model.draft import Passage
 from lanmesh.model.envelope import Answer, Cancel, CancelResult, Envelope, Message, Question, TaskRequest
+from lanmesh.model.file import LONGEST_NAME, MAX_FILE_BYTES, FileRef
 from lanmesh.model.ids import LocalId, PeerId, WireId
 from lanmesh.model.report import TaskReport
 from lanmesh.model.task import FINAL, TaskError, TaskMode, TaskState, WaitingFor
@@ -36,6 +38,25 @@ moments = st.integers(0, 2**43).map(lambda milliseconds: milliseconds / 1000)
 
 finals = st.sampled_from(sorted(FINAL))
 
+digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
+files = st.lists(
+    st.builds(
+        FileRef,
+        name=st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=LONGEST_NAME),
+        size=st.integers(0, MAX_FILE_BYTES),
+        sha256=digests,
+        media=labels,
+    ),
+    max_size=4,
+    unique_by=lambda file: file.sha256,
+).map(tuple)
+"""Of one hash there is one size only."""
+
+runs = st.text(WORDS + "._~-", max_size=64)
+"""Names of runs that write drafts."""
+
+passages = st.builds(Passage, run=runs, offset=st.integers(0, 2**49), text=texts)
+
 
 def reports(states: SearchStrategy[TaskState]) -> SearchStrategy[TaskReport]:
     """Return what nodes may say of tasks in some states."""
@@ -48,6 +69,7 @@ def reports(states: SearchStrategy[TaskState]) -> SearchStrategy[TaskReport]:
         version=st.integers(0, 2**53),
         attempt=st.integers(0, 1_000_000),
         progress=st.none() | said.filter(lambda text: len(text) <= 4000),
+        draft=st.none() | passages,
         result=st.none() | texts,
         truncated=st.booleans(),
         error=st.none() | st.builds(TaskError, code=labels, detail=texts),
@@ -56,6 +78,7 @@ def reports(states: SearchStrategy[TaskState]) -> SearchStrategy[TaskReport]:
         question=st.none() | texts,
         started_at=st.none() | moments,
         finished_at=st.none() | moments,
+        files=files,
     )
 
 
@@ -65,10 +88,16 @@ def requests(draw: st.DrawFn) -> TaskRequest:
     mode = draw(st.sampled_from(TaskMode))
     wait_ms = draw(st.integers(0, 55_000)) if mode is TaskMode.WAIT else 0
     timeout_ms = draw(st.integers(1, 86_400_000))
-    return TaskRequest(description=draw(said), mode=mode, timeout_s=timeout_ms / 1000, wait_s=wait_ms / 1000)
+    return TaskRequest(
+        description=draw(said),
+        mode=mode,
+        timeout_s=timeout_ms / 1000,
+        wait_s=wait_ms / 1000,
+        files=draw(files),
+    )
 
 
-messages = st.builds(Message, text=said)
+messages = st.builds(Message, text=said, files=files)
 
 
 questions = st.builds(
