@@ -24,6 +24,7 @@ from tests.fakes import (
     Fault,
     Mesh,
     NodeUnderTest,
+    a_cancel,
     a_message,
     a_result,
     a_task,
@@ -162,6 +163,39 @@ async def test_pairing_later_does_not_run_a_repeat_again(mesh: Mesh) -> None:
     assert again == first
     assert report.state is TaskState.COMPLETED
     assert len(b.executor.runs) == 1
+
+
+async def test_losing_the_own_token_does_not_run_a_repeat_again(mesh: Mesh) -> None:
+    b = await doer(mesh)
+    first = await b.receive(a_task(sender="a"), proven("a"))
+    await b.hear(a_message(sender="a"), proven("a"))
+    await until(lambda: b.task("t-1").final)
+    await b.stop()
+    b.proven = False
+    await b.start()
+
+    again = await b.receive(a_task(sender="a"))
+    await b.hear(a_message(sender="a"))
+    other = await b.receive(a_task(sender="a-script"))
+
+    assert again == first
+    assert other != first
+    assert len(b.node.mail.inbox(10)) == 1
+    with pytest.raises(TaskNotFound):  # it was a's own, and the shared token proves no name
+        await b.node.arrivals.report(SHARED_CALLER, first.local_id)
+
+
+async def test_a_cancel_that_came_with_an_own_token_refuses_its_task_under_the_shared_one(mesh: Mesh) -> None:
+    b = await doer(mesh)
+    await b.receive(a_cancel("t-1", sender="a"), proven("a"))
+    await b.stop()
+    b.proven = False
+    await b.start()
+
+    refused = await b.receive(a_task(sender="a"))
+
+    assert refused.state is TaskState.CANCELED
+    assert b.executor.runs == []
 
 
 async def test_what_another_sent_under_the_shared_token_is_not_a_peers(mesh: Mesh) -> None:

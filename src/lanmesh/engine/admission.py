@@ -9,7 +9,7 @@ from lanmesh.errors import ChainRefused, IdConflict, InvalidRequest, NotAllowed,
 from lanmesh.model import ids
 from lanmesh.model.chain import Chain
 from lanmesh.model.envelope import MAX_HOPS, Envelope
-from lanmesh.model.ids import RESERVED, SHARED, PeerId, WireId
+from lanmesh.model.ids import RESERVED, SHARED, Origin, PeerId, WireId
 from lanmesh.model.task import AcceptMode
 from lanmesh.store import inbox
 from lanmesh.store.database import Transaction
@@ -112,22 +112,29 @@ def needs_approval(mode: AcceptMode, waiting: int, limits: Limits) -> bool:
 
 def already_canceled(tx: Transaction, caller: Caller, envelope: Envelope) -> bool:
     """Return whether its sender has canceled a task that comes only now."""
-    before = caller.peer is not None and inbox.canceled(tx, SHARED, envelope.id, sender=caller.peer)
-    return before or inbox.canceled(tx, caller.origin, envelope.id)
+    return inbox.canceled(tx, caller.origin, envelope.id) or inbox.canceled(
+        tx, _other_origin(caller, envelope), envelope.id, sender=envelope.sender
+    )
 
 
 def already_seen(tx: Transaction, caller: Caller, envelope: Envelope, digest: bytes) -> inbox.Seen | None:
     """Return what is known of an envelope that came before; `None` if it is new.
 
     A peer that has got a credential of its own since may repeat what it sent under the shared
-    token: that counts as seen, so that nothing runs twice.
+    token, and one that has lost it, what it sent with it: that counts as seen, so that nothing
+    runs twice.
 
     Raises:
         IdConflict: Its id was used before for something else.
     """
     known = inbox.seen(tx, caller.origin, envelope.id)
-    if known is None and caller.peer is not None:
-        known = inbox.seen(tx, SHARED, envelope.id, sender=caller.peer)
+    if known is None:
+        known = inbox.seen(tx, _other_origin(caller, envelope), envelope.id, sender=envelope.sender)
     if known is not None and not hmac.compare_digest(known.digest, digest):
         raise IdConflict(f"id {ids.quoted(envelope.id)} was used before for something else: use a new id")
     return known
+
+
+def _other_origin(caller: Caller, envelope: Envelope) -> Origin:
+    """Return the origin of what the same sender has sent with the other kind of credential."""
+    return Origin(envelope.sender) if caller.peer is None else SHARED
