@@ -14,6 +14,7 @@ from typing import TypeVar
 import apsw
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from lanmesh.broom import Broom
 from lanmesh.engine.admission import Limits
 from lanmesh.engine.assembly import Engine, World
 from lanmesh.engine.callers import Caller, InboundToken, digest_of
@@ -690,6 +691,7 @@ class NodeUnderTest:
         self.link = MemoryLink(self.tokens, mesh.nodes, self)
         self.file_link = MemoryFiles(self.link)
         self.shelf: Shelf = NoShelf(mesh.folder / f"{name}.blobs", mesh.folder / f"{name}.work")
+        self.broom = Broom(mesh.folder / f"{name}.blobs", mesh.folder / f"{name}.work")
         key = Ed25519PrivateKey.from_private_bytes(sha256(name.encode()).digest())
         self.certificate = certificates.make(key)
         self.node_id = certificates.read(self.certificate)
@@ -846,6 +848,7 @@ class NodeUnderTest:
             file_link=self.file_link,
             strangers=self.strangers,
             shelf=self.shelf,
+            broom=self.broom,
             machine=self.machine,
             surroundings=self.surroundings,
             executor=self.worker,
@@ -859,6 +862,7 @@ class NodeUnderTest:
         kinds = self.parts
         self._engine = Engine(world, cancels=kinds.cancels, runner=kinds.runner, deliveries=kinds.deliveries)
         self.node, self.runner = self._engine.node, self._engine.runner
+        self.clearance = self._engine.clearance
 
 
 class Mesh:

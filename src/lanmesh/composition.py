@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from lanmesh import __version__
 from lanmesh.beside import Beside
+from lanmesh.broom import Broom
 from lanmesh.config import Config
 from lanmesh.engine.assembly import Engine, World
 from lanmesh.engine.callers import Caller
@@ -188,6 +189,7 @@ class Composition:
                 file_link=HttpFiles(link),
                 strangers=TlsStrangers(self._calls, self._identity),
                 shelf=Shelf(self._folder.blobs, self._folder.work),
+                broom=Broom(self._folder.blobs, self._folder.work),
                 machine=machine,
                 surroundings=beside.surroundings,
                 executor=beside.executor,
@@ -202,7 +204,7 @@ class Composition:
         node = engine.node
         await engine.begin(settings.accept_mode)
         keep = Keep(age_s=settings.node.keep_days * 24 * 3600.0, count=settings.node.keep_count)
-        retention = Retention(database=database, clock=clock, keep=keep, files=node.files)
+        retention = Retention(database=database, clock=clock, keep=keep, clearance=engine.clearance)
         works = (
             *(work.run() for work in engine.works),
             retention.run(),

@@ -4,8 +4,7 @@ import asyncio
 import hashlib
 import os
 import shutil
-import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -26,9 +25,6 @@ _NUMBERED = 16
 
 _BESIDE = ".beside"
 """The folder, next to those of tasks, for what is just being laid out: no name in these is taken for it."""
-
-_ORPHAN_S = 24 * 3600.0
-"""What nobody knows is removed only when it is older: it may be about to be named."""
 
 
 class Shelf:
@@ -60,6 +56,7 @@ class Shelf:
             async for piece in _gathered(chunks):
                 await writing
                 if writer.at + len(piece) > ref.size:
+                    part.unlink()
                     raise FileDiffers(f"more bytes came than the {ref.size} that were announced")
                 writing = asyncio.ensure_future(asyncio.to_thread(writer.write, piece))
             await writing
@@ -185,16 +182,6 @@ class Shelf:
             raise _failure(fault, ref) from fault
         return place
 
-    async def sweep(self, known: Callable[[str], bool], needed: Callable[[str], bool]) -> None:
-        """Remove what is old and not known any more: bytes by their hash, folders by their holder."""
-        before = time.time() - _ORPHAN_S
-        for path, sha256 in await asyncio.to_thread(lambda: list(self._all())):
-            if not known(sha256):
-                await asyncio.to_thread(_removed, path, before)
-        for folder in await asyncio.to_thread(lambda: list(_entries(self._work))):
-            if not needed(folder.name):
-                await asyncio.to_thread(_removed, folder, before)
-
     def _made(self, holder: str) -> list[tuple[Path, str]]:
         folder = self.folder(holder, "made")
         found = []
@@ -256,12 +243,6 @@ class Shelf:
 
     def _whole(self, sha256: str) -> Path:
         return self._blobs / sha256[:2] / sha256[2:]
-
-    def _all(self) -> Iterator[tuple[Path, str]]:
-        for folder in _entries(self._blobs):
-            for path in _entries(folder):
-                in_parts = folder.name == "parts"
-                yield path, path.name.rpartition(".")[2] if in_parts else folder.name + path.name
 
 
 class _Writer:
@@ -368,20 +349,6 @@ def _sync(path: Path) -> None:
 
 def _hidden(name: str) -> bool:
     return name.startswith(".")
-
-
-def _entries(folder: Path) -> list[Path]:
-    return list(folder.iterdir()) if folder.is_dir() else []
-
-
-def _removed(path: Path, before: float) -> None:
-    with suppress(OSError):
-        if path.stat().st_mtime >= before:
-            return
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 def _failure(fault: OSError, ref: FileRef) -> StorageFailed:

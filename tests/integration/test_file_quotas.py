@@ -1,15 +1,19 @@
 """What a peer's files may take of this disk, and when it is given back."""
 
 import asyncio
+import os
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from lanmesh.engine.admission import Limits
-from lanmesh.errors import QuotaReached
+from lanmesh.errors import FileDiffers, QuotaReached
 from lanmesh.model.envelope import Envelope, TaskRequest
 from lanmesh.model.file import FileRef
 from lanmesh.model.ids import Origin, WireId
-from lanmesh.model.task import TaskState
+from lanmesh.model.task import AcceptMode, TaskState
 from lanmesh.store import files
 from tests.fakes import Mesh, NodeUnderTest, proven, soon, until
 from tests.integration.desk import CAT, Maker, bytes_of, read, ref, two, with_shelf
@@ -27,7 +31,12 @@ def asks(*named: FileRef, wire_id: str = "t-1") -> Envelope:
 
 def laid_out(mesh: Mesh, name: str) -> int:
     """Return how many bytes lie in the folders of a node's tasks and messages."""
-    return sum(path.stat().st_size for path in (mesh.folder / f"{name}.work").rglob("*") if path.is_file())
+    size = 0
+    for folder, _, names in os.walk(mesh.folder / f"{name}.work"):
+        for file in names:
+            with suppress(FileNotFoundError):  # it may just be removed
+                size += Path(folder, file).stat().st_size
+    return size
 
 
 async def brought(b: NodeUnderTest, content: bytes) -> None:
@@ -100,3 +109,117 @@ async def test_what_was_named_before_the_owner_allowed_less_waits_until_there_is
     await brought(b, CAT)
 
     await until(lambda: b.task("t-1").final)
+
+
+def parts(mesh: Mesh, name: str) -> list[str]:
+    """Return the names of what has come of files to a node, and is not whole."""
+    return sorted(path.name for path in (mesh.folder / f"{name}.blobs" / "parts").glob("*"))
+
+
+async def cleared(b: NodeUnderTest, mesh: Mesh) -> None:
+    """Wait until nothing of what a has named is here, nor counts."""
+    await until(lambda: files.bytes_of(b.database.read, A) == 0 and not files.unwanted(b.database.read, 1))
+    await until(lambda: not parts(mesh, b.name) and laid_out(mesh, b.name) == 0)
+
+
+async def half_brought(b: NodeUnderTest, content: bytes) -> None:
+    sha256, half = ref(content).sha256, len(content) // 2
+    await soon(b.node.files.take(proven("a"), sha256, 0, None, bytes_of(content[:half])))
+    assert b.node.files.standing(proven("a"), sha256).present == half
+
+
+async def test_of_what_is_not_what_was_announced_nothing_is_kept(mesh: Mesh) -> None:
+    _, b = await two(mesh)
+    lie = ref(CAT, size=len(CAT) - 1)
+    await b.receive(asks(lie), proven("a"))
+
+    for _ in range(2):
+        with pytest.raises(FileDiffers):
+            await soon(b.node.files.take(proven("a"), lie.sha256, 0, None, bytes_of(CAT[:-1], CAT[-1:])))
+        assert parts(mesh, "b") == []
+
+    await until(lambda: b.task("t-1").final)
+    await cleared(b, mesh)
+    assert not files.known(b.database.read, lie.sha256)
+
+
+async def test_what_has_come_for_a_task_is_removed_when_it_is_canceled(mesh: Mesh) -> None:
+    _, b = await two(mesh)
+    await b.receive(asks(ref(CAT), ref(DOG)), proven("a"))
+    await brought(b, DOG)
+    await half_brought(b, CAT)
+    await until(lambda: laid_out(mesh, "b") == len(DOG))
+
+    await soon(b.node.arrivals.cancel_named(proven("a"), "t-1"))
+
+    await cleared(b, mesh)
+    assert [state.error for state in b.node.files.of_task(b.task("t-1").local_id)] == [
+        "its task has ended without it"
+    ] * 2
+    with pytest.raises(FileDiffers, match="given up: its task has ended"):
+        b.node.files.standing(proven("a"), ref(CAT).sha256)
+
+
+async def test_a_task_that_its_owner_denies_leaves_no_file(mesh: Mesh) -> None:
+    _, b = await two(mesh, accept_mode=AcceptMode.MANUAL)
+    await b.receive(asks(ref(DOG)), proven("a"))
+    await brought(b, DOG)
+    await until(lambda: laid_out(mesh, "b") == len(DOG))
+
+    await soon(b.node.tasks.deny("t-1"))
+
+    await cleared(b, mesh)
+    await until(lambda: not (mesh.folder / "b.work" / b.task("t-1").local_id).exists())
+
+
+async def test_a_file_that_another_task_waits_for_goes_on_where_it_stood(mesh: Mesh) -> None:
+    _, b = await two(mesh)
+    await b.receive(asks(ref(CAT)), proven("a"))
+    await b.receive(asks(ref(CAT), wire_id="t-2"), proven("a"))
+    await half_brought(b, CAT)
+
+    await soon(b.node.arrivals.cancel_named(proven("a"), "t-2"))
+    half = len(CAT) // 2
+    await soon(b.node.files.take(proven("a"), ref(CAT).sha256, half, None, bytes_of(CAT[half:])))
+
+    await until(lambda: b.task("t-1").final)
+    assert files.bytes_of(b.database.read, A) == len(CAT)
+
+
+async def test_what_its_owner_removes_counts_no_more(mesh: Mesh) -> None:
+    _, b = await two(mesh)
+    await b.receive(asks(ref(DOG), ref(CAT)), proven("a"))
+    await brought(b, DOG)
+    await brought(b, CAT)
+    await until(lambda: b.task("t-1").final)
+    dog, cat = b.node.files.of_task(b.task("t-1").local_id)
+    await asyncio.to_thread(Path(cat.place or "").unlink)
+
+    await soon(b.clearance.sweep())
+
+    assert files.bytes_of(b.database.read, A) == len(DOG)
+    assert b.node.files.of_task(b.task("t-1").local_id) == [
+        dog,
+        replace(cat, place=None, present=0, error="it was removed from this machine"),
+    ]
+
+
+async def test_the_bytes_of_what_lies_where_it_belongs_are_kept_once(mesh: Mesh) -> None:
+    _, b = await two(mesh)
+    await b.receive(asks(ref(DOG)), proven("a"))
+    await brought(b, DOG)
+    await until(lambda: b.task("t-1").final)
+
+    await soon(b.clearance.sweep())
+    assert files.known(b.database.read, ref(DOG).sha256)
+    await mesh.clock.jump(2 * 24 * 3600.0)
+    await soon(b.clearance.sweep())
+
+    assert not files.known(b.database.read, ref(DOG).sha256)
+    (dog,) = b.node.files.of_task(b.task("t-1").local_id)
+    assert read(dog) == DOG
+    assert b.node.files.standing(proven("a"), ref(DOG).sha256).whole
+    await b.receive(asks(ref(DOG), wire_id="t-2"), proven("a"))
+    assert not b.node.files.standing(proven("a"), ref(DOG).sha256).whole
+    await brought(b, DOG)
+    await until(lambda: b.task("t-2").final)

@@ -545,7 +545,7 @@ async def test_what_nothing_names_any_more_is_forgotten_and_its_bytes_removed(me
     assert a.shelf.has(cat)
 
     await mesh.clock.advance(3 * 24 * 3600)
-    await soon(a.node.files.sweep())
+    await soon(a.clearance.sweep())
 
     assert not files.known(a.database.read, cat.sha256)
     assert a.shelf.has(cat), "it is not old enough by the clock of the disk"

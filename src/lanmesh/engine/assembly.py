@@ -10,6 +10,7 @@ from lanmesh.engine.approvals import Approvals
 from lanmesh.engine.arrivals import Arrivals
 from lanmesh.engine.cancel import Cancels
 from lanmesh.engine.carriage import Carriage
+from lanmesh.engine.clearance import Clearance
 from lanmesh.engine.delivery import Deliveries
 from lanmesh.engine.drafts import Drafts
 from lanmesh.engine.envelopes import Envelopes
@@ -23,6 +24,7 @@ from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.pairing import Pairings
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import (
+    Broom,
     Clock,
     Executor,
     FileLink,
@@ -61,6 +63,7 @@ class World:
     file_link: FileLink
     strangers: Strangers
     shelf: Shelf
+    broom: Broom
     machine: Machine
     surroundings: Surroundings
     executor: Executor
@@ -120,6 +123,8 @@ class Engine:
         layout = Layout(
             database=database, events=events, clock=clock, shelf=world.shelf, room=files, outcomes=outcomes
         )
+        self.clearance = Clearance(database=database, events=events, clock=clock, broom=world.broom)
+        """What gives room back; its sweeps are asked for from outside."""
         carriage = Carriage(
             database=database,
             events=events,
@@ -223,6 +228,7 @@ class Engine:
             approvals,
             questions,
             layout,
+            self.clearance,
             carriage,
             pairing,
         )

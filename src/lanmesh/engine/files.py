@@ -25,7 +25,7 @@ from lanmesh.model import ids
 from lanmesh.model.file import MAX_FILES, WHOLE_RESULT, FileRef, FileState
 from lanmesh.model.ids import SELF, LocalId, Origin, PeerId, WireId
 from lanmesh.protocol.json import cut
-from lanmesh.store import files, inbox, tasks
+from lanmesh.store import files, tasks
 from lanmesh.store.database import Database, Transaction
 from lanmesh.store.files import Named
 
@@ -38,10 +38,6 @@ _BUSY_S = 2.0
 _DISK_S = 5.0
 _PATIENCE_S = 60.0
 """How long finished work waits for a disk that does not take the files that belong to it."""
-
-_STEP = 50
-_UNNAMED_S = 24 * 3600.0
-"""How long the bytes of a file are kept that nothing names (any more)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -319,31 +315,15 @@ class Files:
             place=None if named.place is None else str(self._shelf.at(named.place)),
         )
 
-    # --- what is forgotten ------------------------------------------------------------------------
-
-    async def sweep(self) -> None:
-        """Forget the bytes that nothing names any more, and the folders of tasks that are forgotten."""
-        before = self._clock.now() - _UNNAMED_S
-        while await self._database.write(lambda tx: files.forget(tx, before, limit=_STEP)) == _STEP:
-            pass
-        await self._shelf.sweep(lambda sha256: files.known(self._database.read, sha256), self._is_needed)
-
-    def _is_needed(self, holder: str) -> bool:
-        read = self._database.read
-        if holder.startswith("mail-"):
-            return inbox.has(read, holder.removeprefix("mail-"))
-        try:
-            tasks.get(read, LocalId(holder))
-        except MeshError:
-            return False
-        return True
+    # --- what all of that needs -------------------------------------------------------------------
 
     def _check_not_coming(self, named: Named) -> None:
         if self.comes(named):
             raise TooBusy("this file is just being sent", retry_after_s=_BUSY_S)
 
     def _standing_of(self, named: Named) -> Standing:
-        whole = named.whole and self._shelf.has(named.ref)  # somebody may have removed it since
+        lies = named.settled_at is not None
+        whole = lies or (named.whole and self._shelf.has(named.ref))  # somebody may have removed it since
         present = named.ref.size if whole else self._shelf.present(named.origin, named.ref.sha256)
         return Standing(size=named.ref.size, present=present, whole=whole)
 

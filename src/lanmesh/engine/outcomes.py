@@ -43,6 +43,7 @@ class Outcomes:
         ended = task.ended(_within_limits(outcome), now)
         detail = "" if outcome.error is None else outcome.error.detail
         tasks.save(tx, ended, ENDINGS[outcome.state], now, detail)
+        files.let_go(tx, task.local_id, now, begun=task.attempt > 0)
         told = None
         if ended.mode is not TaskMode.FIRE_AND_FORGET:
             told = self.tell(tx, ended, replace(report_of(ended), files=outcome.files))

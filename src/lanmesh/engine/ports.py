@@ -241,6 +241,27 @@ class Shelf(Protocol):
             StorageFailed: The disk does not take it.
         """
 
+
+class Broom(Protocol):
+    """What removes from the shelf, and from where it has laid out."""
+
+    async def drop(self, origin: Origin, sha256: str) -> None:
+        """Remove what has come of a file that is not whole.
+
+        Raises:
+            StorageFailed: The disk does not let it.
+        """
+
+    async def remove(self, places: Sequence[str]) -> None:
+        """Remove what was laid out, and the folders that are empty then.
+
+        Raises:
+            StorageFailed: The disk does not let it.
+        """
+
+    async def gone(self, places: Sequence[str]) -> Sequence[str]:
+        """Return the places at which nothing lies any more; none, if the folder of all work is not there."""
+
     async def sweep(self, known: Callable[[str], bool], needed: Callable[[str], bool]) -> None:
         """Remove the bytes whose hash is not known any more, and the folders of what is not needed."""
 

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from lanmesh.engine.files import Files
+from lanmesh.engine.clearance import Clearance
 from lanmesh.engine.ports import Clock
 from lanmesh.errors import StorageFailed
 from lanmesh.model.delivery import KEPT_S, REMEMBERED_S, RESULT_TTL_S, TTL_S
@@ -37,9 +37,11 @@ class Keep:
 class Retention:
     """Keeps the file from growing for ever."""
 
-    def __init__(self, *, database: Database, clock: Clock, keep: Keep, files: Files | None = None) -> None:
+    def __init__(
+        self, *, database: Database, clock: Clock, keep: Keep, clearance: Clearance | None = None
+    ) -> None:
         """Keep so much."""
-        self._files = files
+        self._clearance = clearance
         self._database = database
         self._clock = clock
         self._keep = keep
@@ -68,8 +70,8 @@ class Retention:
                 if count < _STEP:
                     break
                 await self._clock.sleep(_BREATH_S)
-        if self._files is not None:
-            await self._files.sweep()
+        if self._clearance is not None:
+            await self._clearance.sweep()
         if total:
             log.info("forgotten", extra={"rows": total})
         return total

@@ -12,7 +12,7 @@ from lanmesh.store.database import Topic, Transaction
 _COLUMNS = "f.seq, f.origin, f.sha256, f.size, f.name, f.media, f.envelope, f.peer, f.task, f.made, "
 _FILE = (
     "SELECT " + _COLUMNS + "f.settled_at, f.error, f.place, b.whole_at IS NOT NULL "
-    "FROM files f JOIN blobs b ON b.origin = f.origin AND b.sha256 = f.sha256 "
+    "FROM files f LEFT JOIN blobs b ON b.origin = f.origin AND b.sha256 = f.sha256 "
 )
 _WANTED = (
     "f.settled_at IS NULL AND NOT (f.made = 0 AND EXISTS "
@@ -177,13 +177,81 @@ def give_up(tx: Transaction, origin: Origin, ref: FileRef, why: str, now: float)
     tx.announce(Topic.FILES)
 
 
+def let_go(tx: Transaction, task: LocalId, now: float, *, begun: bool) -> None:
+    """Note that a task has ended here: what it waited for, and what it was not begun with, is not needed."""
+    if tx.run(
+        "UPDATE files SET settled_at = coalesce(settled_at, ?), error = 'its task has ended without it' "
+        "WHERE task = ? AND made = 0 AND origin <> 'self' AND error IS NULL AND (settled_at IS NULL OR ?)",
+        now, task, int(not begun),
+    ):  # fmt: skip
+        tx.announce(Topic.FILES)
+
+
+def unwanted(tx: Transaction, limit: int) -> list[tuple[Origin, str]]:
+    """Return whose bytes with which hash are not whole, and are not waited for."""
+    rows = tx.rows(
+        "SELECT origin, sha256 FROM blobs WHERE whole_at IS NULL AND origin <> 'self' "
+        "AND NOT EXISTS (SELECT 1 FROM files WHERE files.origin = blobs.origin "
+        "AND files.sha256 = blobs.sha256 AND settled_at IS NULL) LIMIT ?",
+        limit,
+    )
+    return [(Origin(origin), sha256) for origin, sha256 in rows]
+
+
+def drop(tx: Transaction, unwanted: Iterable[tuple[Origin, str]]) -> None:
+    """Forget bytes that are removed, but those that were named again meanwhile."""
+    for origin, sha256 in unwanted:
+        tx.run(
+            "DELETE FROM blobs WHERE origin = ? AND sha256 = ? AND whole_at IS NULL "
+            "AND NOT EXISTS (SELECT 1 FROM files WHERE files.origin = blobs.origin "
+            "AND files.sha256 = blobs.sha256 AND settled_at IS NULL)",
+            origin, sha256,
+        )  # fmt: skip
+
+
+def left(tx: Transaction, limit: int) -> list[tuple[int, str]]:
+    """Return the numbers and the places of files that lie here, and were given up."""
+    return [
+        (number, place)
+        for number, place in tx.rows(
+            "SELECT seq, place FROM files WHERE place IS NOT NULL AND error IS NOT NULL LIMIT ?", limit
+        )
+    ]
+
+
+def laid_out(tx: Transaction, limit: int, *, after: int) -> list[tuple[int, str]]:
+    """Return the numbers and the places of files that lie where they belong, from a number on."""
+    return [
+        (number, place)
+        for number, place in tx.rows(
+            "SELECT seq, place FROM files WHERE seq > ? AND place IS NOT NULL ORDER BY seq LIMIT ?",
+            after, limit,
+        )
+    ]  # fmt: skip
+
+
+def removed(tx: Transaction, gone: Iterable[tuple[int, str]]) -> None:
+    """Note that files lie no more where they were laid."""
+    for number, place in gone:
+        tx.run(
+            "UPDATE files SET place = NULL, error = coalesce(error, 'it was removed from this machine') "
+            "WHERE seq = ? AND place = ?",
+            number, place,
+        )  # fmt: skip
+    tx.announce(Topic.FILES)
+
+
 def settle(
     tx: Transaction, number: int, now: float, *, error: str | None = None, place: str | None = None
 ) -> None:
-    """Note that a file is where it belongs, or that it was given up."""
+    """Note that a file is where it belongs, or that it was given up.
+
+    What was given up while it was laid out is given up, and lies there: `left` tells of it.
+    """
     tx.run(
-        "UPDATE files SET settled_at = ?, error = ?, place = ? WHERE seq = ? AND settled_at IS NULL",
-        now, error, place, number,
+        "UPDATE files SET settled_at = coalesce(settled_at, ?), error = coalesce(error, ?), place = ? "
+        "WHERE seq = ? AND (settled_at IS NULL OR ?)",
+        now, error, place, number, int(place is not None),
     )  # fmt: skip
     tx.announce(Topic.FILES)
 
@@ -279,10 +347,14 @@ def bytes_of(tx: Transaction, origin: Origin) -> int:
 
 
 def forget(tx: Transaction, before: float, *, limit: int) -> int:
-    """Forget files that nothing names any more and that were last named before; return how many."""
+    """Forget bytes that are needed no more and were last named before; return of how many files.
+
+    Of this node's own, that are those which nothing names; of others', those also that lie where they belong.
+    """
     unnamed = tx.rows(
         "SELECT origin, sha256 FROM blobs WHERE seen_at < ? AND NOT EXISTS (SELECT 1 FROM files "
-        "WHERE files.origin = blobs.origin AND files.sha256 = blobs.sha256) LIMIT ?",
+        "WHERE files.origin = blobs.origin AND files.sha256 = blobs.sha256 "
+        "AND (files.origin = 'self' OR files.settled_at IS NULL)) LIMIT ?",
         before, limit,
     )  # fmt: skip
     for origin, sha256 in unnamed:
