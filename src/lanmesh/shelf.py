@@ -1,10 +1,11 @@
 """the bytes of files: kept by their hash, written beside and renamed, read in pieces, off the loop"""
 
 import asyncio
+import errno
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +19,6 @@ PIECE = 1024 * 1024
 
 _SENT_PIECE = 256 * 1024
 _SPARE = 64 * 1024 * 1024
-"""Bytes that are left free on the disk for all else."""
 
 _NUMBERED = 16
 """Bytes that are left for what may be added to a name."""
@@ -38,6 +38,8 @@ class Shelf:
         """Keep bytes in one folder, and lay them out in another; they are made when they are needed."""
         self._blobs = blobs
         self._work = work
+        self.spare = _SPARE
+        """Bytes that are left free on the disk for all else, as for the database, which has to grow."""
 
     def present(self, origin: Origin, sha256: str) -> int:
         """Return how many bytes have come of a file that is not whole."""
@@ -50,7 +52,7 @@ class Shelf:
         """Keep what comes of a file from an offset on, which is where it stands; see the port."""
         self._check_room(ref, offset)
         part = self._part(origin, ref.sha256)
-        writer = _Writer(part, offset)
+        writer = _Writer(part, offset, self._leave_spare)
         writing: asyncio.Future[None] = asyncio.ensure_future(asyncio.to_thread(writer.open))
         try:
             async for piece in _gathered(chunks):
@@ -144,7 +146,9 @@ class Shelf:
         place = Path(holder, kind, *parts)
         beside = self._work / _BESIDE / f"{holder}.{ref.sha256}"
         try:
-            await asyncio.to_thread(_copied, self._whole(ref.sha256), beside, self._work / place)
+            await asyncio.to_thread(
+                _copied, self._whole(ref.sha256), beside, self._work / place, self._leave_spare
+            )
         except OSError as fault:
             raise _failure(fault, ref) from fault
         return str(place)
@@ -213,7 +217,7 @@ class Shelf:
             raise _failure(fault, FileRef(name=name, size=0, sha256="")) from fault
 
     def _copied_in(self, source: BinaryIO, part: Path, ref: FileRef) -> FileRef:
-        writer = _Writer(part, 0)
+        writer = _Writer(part, 0, self._leave_spare)
         try:
             writer.open()
             while piece := source.read(PIECE):
@@ -229,7 +233,7 @@ class Shelf:
 
     def _check_room(self, ref: FileRef, offset: int) -> None:
         self._blobs.mkdir(mode=0o700, parents=True, exist_ok=True)
-        free = shutil.disk_usage(self._blobs).free - _SPARE
+        free = shutil.disk_usage(self._blobs).free - self.spare
         # It is copied once more: to where whoever needs it finds it.
         needed = ref.size - offset + ref.size
         if needed > free:
@@ -237,6 +241,16 @@ class Shelf:
                 f"{quoted(ref.name)} needs {needed} bytes of disk, {max(0, free)} are free; "
                 "it goes on once there is room"
             )
+
+    def _leave_spare(self, descriptor: int, more: int) -> None:
+        """Check that so many bytes more leave enough free: others may have written since it was begun.
+
+        Raises:
+            OSError: They do not, as if the disk were full.
+        """
+        disk = os.fstatvfs(descriptor)
+        if disk.f_bavail * disk.f_frsize - more < self.spare:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _part(self, origin: Origin, sha256: str) -> Path:
         return self._blobs / "parts" / f"{origin}.{sha256}"
@@ -248,11 +262,12 @@ class Shelf:
 class _Writer:
     """One file on its way, written by one thread at a time."""
 
-    def __init__(self, part: Path, offset: int) -> None:
-        """Go on at an offset, once it is open."""
+    def __init__(self, part: Path, offset: int, check: Callable[[int, int], None]) -> None:
+        """Go on at an offset, once it is open, and check before each piece whether it may be written."""
         self.digest = hashlib.sha256()
         self.at = offset
         self._part = part
+        self._check = check
         self._descriptor: int | None = None
 
     def open(self) -> None:
@@ -264,6 +279,7 @@ class _Writer:
             self.digest.update(piece)
 
     def write(self, piece: bytes) -> None:
+        self._check(self._open, len(piece))
         left = memoryview(piece)
         while left:
             left = left[os.write(self._open, left) :]
@@ -319,19 +335,26 @@ async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield b"".join(some)
 
 
-def _copied(whole: Path, beside: Path, target: Path) -> None:
+def _copied(whole: Path, beside: Path, target: Path, check: Callable[[int, int], None]) -> None:
     if target.is_file() and target.stat().st_size == whole.stat().st_size:
         return  # an earlier boot has laid it there
     for folder in (beside.parent, target.parent):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
-        shutil.copyfile(whole, beside)
+        _copy(whole, beside, check)
         _sync(beside)  # once it is said to lie there, it does, whatever happens to the power
         beside.replace(target)
         _sync(target.parent)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def _copy(whole: Path, beside: Path, check: Callable[[int, int], None]) -> None:
+    with whole.open("rb") as source, beside.open("wb") as copy:
+        while piece := source.read(PIECE):
+            check(copy.fileno(), len(piece))
+            copy.write(piece)
 
 
 def _written(content: bytes, target: Path) -> None:
@@ -352,6 +375,6 @@ def _hidden(name: str) -> bool:
 
 
 def _failure(fault: OSError, ref: FileRef) -> StorageFailed:
-    if fault.errno in {28, 122}:  # ENOSPC, EDQUOT
+    if fault.errno in {errno.ENOSPC, errno.EDQUOT}:
         return NoRoom(f"the disk is full: {quoted(ref.name)} goes on once there is room")
     return StorageFailed(f"the node's disk does not take {quoted(ref.name)}: {fault.strerror or fault}")

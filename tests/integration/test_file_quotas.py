@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -9,14 +10,15 @@ from pathlib import Path
 import pytest
 
 from lanmesh.engine.admission import Limits
-from lanmesh.errors import FileDiffers, QuotaReached
+from lanmesh.errors import FileDiffers, NoRoom, QuotaReached
 from lanmesh.model.envelope import Envelope, TaskRequest
 from lanmesh.model.file import FileRef
 from lanmesh.model.ids import Origin, WireId
 from lanmesh.model.task import AcceptMode, TaskState
+from lanmesh.shelf import PIECE
 from lanmesh.store import files
 from tests.fakes import Mesh, NodeUnderTest, proven, soon, until
-from tests.integration.desk import CAT, Maker, bytes_of, read, ref, two, with_shelf
+from tests.integration.desk import CAT, Maker, a_file, bytes_of, read, ref, two, with_shelf
 
 DOG = b"dog!" * 1000
 A = Origin("a")
@@ -223,3 +225,41 @@ async def test_the_bytes_of_what_lies_where_it_belongs_are_kept_once(mesh: Mesh)
     assert not b.node.files.standing(proven("a"), ref(DOG).sha256).whole
     await brought(b, DOG)
     await until(lambda: b.task("t-2").final)
+
+
+# --- the disk itself -----------------------------------------------------------------------------
+
+
+async def test_others_that_eat_up_the_disk_meanwhile_leave_what_the_database_needs(mesh: Mesh) -> None:
+    _, b = await two(mesh)
+    content = bytes(range(256)) * 12_288
+    await b.receive(asks(ref(content)), proven("a"))
+    pieces = [content[at : at + PIECE] for at in range(0, len(content), PIECE)]
+
+    async def until_others_take_the_rest() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            yield piece
+            if piece is pieces[1]:
+                b.shelf.spare = 2**62
+
+    sha256, spare = ref(content).sha256, b.shelf.spare
+    with pytest.raises(NoRoom, match="goes on once there is room"):
+        await soon(b.node.files.take(proven("a"), sha256, 0, None, until_others_take_the_rest()))
+
+    present = b.node.files.standing(proven("a"), sha256).present
+    assert PIECE <= present < len(content)
+    b.shelf.spare = spare
+    await soon(b.node.files.take(proven("a"), sha256, present, None, bytes_of(content[present:])))
+    await until(lambda: b.task("t-1").final)
+
+
+async def test_no_copy_takes_what_the_database_needs_and_none_stays_that_is_not_all(mesh: Mesh) -> None:
+    _, b = await two(mesh)
+    kept = await soon(b.shelf.keep(Path(a_file(mesh, "dog.jpg", DOG)), "dog.jpg"))
+    b.shelf.spare = 2**62
+
+    with pytest.raises(NoRoom, match="goes on once there is room"):
+        await soon(b.shelf.lay_out(kept, "t-1", "given", ("dog.jpg",)))
+
+    assert laid_out(mesh, "b") == 0
+    assert parts(mesh, "b") == []
