@@ -178,4 +178,4 @@ async def test_a_reply_takes_along_what_lies_in_the_folder_for_that_and_what_it_
         assert said["text"] == "Replied to a. The task is done. 3 files will follow."
         assert again["text"] == said["text"]
         text = await asker.text("lan_task", task=given["task"])
-        assert found(text) == {".hidden": b"h", "dog.jpg": b"dog", "notes.txt": b"notes"}
+        assert found(text) == {"_.hidden": b"h", "dog.jpg": b"dog", "notes.txt": b"notes"}

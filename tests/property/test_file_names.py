@@ -37,6 +37,7 @@ def test_no_name_leads_out_of_its_folder_and_no_two_are_one(names: list[str]) ->
             assert part.isprintable()
             assert len(part.encode()) <= 255
         assert not PurePosixPath(*parts).is_absolute()
+        assert not parts[0].startswith(".")
     folded = [tuple(unicodedata.normalize("NFC", part.casefold()) for part in parts) for parts in found]
     assert len(set(folded)) == len(folded)
     assert not any(a != b and b[: len(a)] == a for a in folded for b in folded), (
@@ -50,11 +51,29 @@ def test_the_same_names_lie_in_the_same_places(names: list[str]) -> None:
 
 
 def test_what_is_harmless_keeps_its_name() -> None:
-    assert places(["photos/cat 1.jpg", "报告.pdf", ".gitignore"]) == [
+    assert places(["photos/cat 1.jpg", "报告.pdf", "project/.gitignore"]) == [
         ("photos", "cat 1.jpg"),
         ("报告.pdf",),
-        (".gitignore",),
+        ("project", ".gitignore"),
     ]
+
+
+def test_what_would_be_hidden_in_its_folder_is_not() -> None:
+    assert places([".bash_profile", "../.ssh/rc", "_.ssh", ".envrc"]) == [
+        ("_.bash_profile",),
+        ("_.ssh", "rc"),
+        ("_ (2).ssh",),
+        ("_.envrc",),
+    ]
+
+
+def test_a_name_has_no_more_bytes_than_there_is_room_for() -> None:
+    name = "/".join(["d" * 300] * 5 + [f"{'n' * 300}.txt"])
+
+    (parts,) = places([name], longest=100, room=350)
+
+    assert [len(part) for part in parts] == [100, 100, 100]
+    assert parts[-1].endswith(".txt")
 
 
 def test_what_is_cut_keeps_its_ending_and_what_collides_gets_a_number() -> None:

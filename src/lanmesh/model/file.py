@@ -73,7 +73,8 @@ def places(
     """Return where files with these names may lie in a folder, each as the parts of a relative path.
 
     No part leads out of the folder, hides what it is or is a device; no two are the same where
-    case does not count, and none is a folder of another.
+    case does not count, and none is a folder of another. None is hidden there, nor in a folder that is:
+    a first part that begins with a dot gets a `_` before it.
 
     Args:
         names: As somebody else chose them.
@@ -100,7 +101,8 @@ def _parts(name: str, longest: int, room: int) -> list[str]:
     parts = [part for part in parts if part][-_DEEPEST:] or ["file"]
     while len(parts) > 1 and sum(len(part.encode()) + _NUMBER for part in parts) > room:
         del parts[0]
-    return parts
+    # What begins with a dot is read and run by shells and tools of whoever puts it into a folder of theirs.
+    return [f"_{parts[0]}", *parts[1:]] if parts[0].startswith(".") else parts
 
 
 def _clean(part: str, longest: int) -> str:
