@@ -2,9 +2,9 @@
 
 import asyncio
 import errno
-import hashlib
 import os
 import shutil
+import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,9 +13,7 @@ from typing import BinaryIO
 from lanmesh.errors import FileDiffers, InvalidRequest, NoRoom, NotAllowed, StorageFailed
 from lanmesh.model.file import LONGEST_PART, MAX_FILE_BYTES, MAX_FILES, FileRef, label
 from lanmesh.model.ids import Origin, quoted
-
-PIECE = 1024 * 1024
-"""Bytes in memory of one file at a time, twice: while one piece is written, the next one comes."""
+from lanmesh.part import PIECE, Part, Steps, ended, gathered, in_thread, result_of, sync
 
 _SENT_PIECE = 256 * 1024
 _SPARE = 64 * 1024 * 1024
@@ -51,41 +49,47 @@ class Shelf:
     async def take(self, origin: Origin, ref: FileRef, offset: int, chunks: AsyncIterator[bytes]) -> bool:
         """Keep what comes of a file from an offset on, which is where it stands; see the port."""
         self._check_room(ref, offset)
-        part = self._part(origin, ref.sha256)
-        writer = _Writer(part, offset, self._leave_spare)
-        writing: asyncio.Future[None] = asyncio.ensure_future(asyncio.to_thread(writer.open))
+        part, steps = Part(self._part(origin, ref.sha256), offset, self._leave_spare), Steps()
         try:
-            async for piece in _gathered(chunks):
-                await writing
-                if writer.at + len(piece) > ref.size:
-                    part.unlink()
+            await steps.begin(part.open)
+            async for piece in gathered(chunks):
+                await steps.over()
+                if part.at + len(piece) > ref.size:
+                    self._part(origin, ref.sha256).unlink()
                     raise FileDiffers(f"more bytes came than the {ref.size} that were announced")
-                writing = asyncio.ensure_future(asyncio.to_thread(writer.write, piece))
-            await writing
-            if writer.at < ref.size:
+                await steps.begin(part.write, piece)
+            await steps.over()
+            if part.at < ref.size:
                 return False
-            await asyncio.to_thread(writer.finish, self._whole(ref.sha256), ref.sha256)
+            await steps.begin(part.finish, self._whole(ref.sha256), ref.sha256)
+            await steps.over()
             return True
         except OSError as fault:
             raise _failure(fault, ref) from fault
         finally:
-            await asyncio.wait([writing])  # never close a file under a thread that writes it
-            await asyncio.to_thread(writer.close)
+            await steps.end(part.close)
+
+    async def taken(self, origin: Origin, sha256: str) -> None:
+        """Remove what a file came in, once it is known to be whole; see the port."""
+        with suppress(OSError):
+            await asyncio.to_thread(self._part(origin, sha256).unlink, missing_ok=True)
 
     async def read(self, sha256: str, begin: int, end: int) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of a whole file from one offset up to another, the next piece read ahead."""
         # Opened here, which takes no time: a thread that is cancelled would leave it open.
         descriptor = os.open(self._whole(sha256), os.O_RDONLY)
         left = end - begin
-        coming = asyncio.ensure_future(_piece(descriptor, begin, left))
+        coming = in_thread(_piece, descriptor, begin, left)
         try:
-            while left > 0 and (piece := await coming):
+            while left > 0 and (piece := await result_of(coming)):
                 left -= len(piece)
-                coming = asyncio.ensure_future(_piece(descriptor, end - left, left))
+                coming = in_thread(_piece, descriptor, end - left, left)
                 yield piece
         finally:
-            await asyncio.wait([coming])
-            os.close(descriptor)
+            try:
+                await ended(coming)
+            finally:
+                os.close(descriptor)
 
     def has(self, ref: FileRef) -> bool:
         """Return whether all bytes of a file are here, as far as its size tells."""
@@ -129,7 +133,7 @@ class Shelf:
         if not path.is_dir():
             if not path.is_file():
                 raise InvalidRequest(f"{quoted(str(path), 300)} is no file that can be read")
-            return [(path, path.name)]
+            return [(path.resolve(), path.name)]
         found = []
         for folder, folders, files in os.walk(path):
             folders[:] = sorted(name for name in folders if hidden or not _hidden(name))
@@ -203,7 +207,7 @@ class Shelf:
 
     def _copy_in(self, path: Path, name: str) -> FileRef:
         try:
-            with path.open("rb") as source:
+            with _opened(path) as source:
                 size = os.fstat(source.fileno()).st_size
                 if size > MAX_FILE_BYTES:
                     raise InvalidRequest(f"{quoted(name)} has more bytes than a file may have")
@@ -212,24 +216,24 @@ class Shelf:
                 part = self._part(Origin("self"), f"{os.getpid()}-{os.urandom(8).hex()}")
                 return self._copied_in(source, part, ref)
         except OSError as fault:
-            if isinstance(fault, FileNotFoundError | PermissionError | IsADirectoryError):
+            gone = isinstance(fault, FileNotFoundError | PermissionError | IsADirectoryError)
+            if gone or fault.errno == errno.ELOOP:
                 raise InvalidRequest(f"{quoted(str(path), 300)} cannot be read: {fault.strerror}") from fault
             raise _failure(fault, FileRef(name=name, size=0, sha256="")) from fault
 
-    def _copied_in(self, source: BinaryIO, part: Path, ref: FileRef) -> FileRef:
-        writer = _Writer(part, 0, self._leave_spare)
+    def _copied_in(self, source: BinaryIO, path: Path, ref: FileRef) -> FileRef:
+        part = Part(path, 0, self._leave_spare)
         try:
-            writer.open()
-            while piece := source.read(PIECE):
-                writer.write(piece)
-            sha256 = writer.digest.hexdigest()
-            writer.finish(self._whole(sha256), sha256)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+            part.open()
+            # No more than there was room for: it may grow meanwhile.
+            while piece := source.read(min(PIECE, ref.size - part.at)):
+                part.write(piece)
+            sha256 = part.digest.hexdigest()
+            part.finish(self._whole(sha256), sha256)
         finally:
-            writer.close()
-        return FileRef(name=ref.name, size=writer.at, sha256=sha256)
+            part.close()
+            path.unlink(missing_ok=True)
+        return FileRef(name=ref.name, size=part.at, sha256=sha256)
 
     def _check_room(self, ref: FileRef, offset: int) -> None:
         self._blobs.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -259,80 +263,17 @@ class Shelf:
         return self._blobs / sha256[:2] / sha256[2:]
 
 
-class _Writer:
-    """One file on its way, written by one thread at a time."""
-
-    def __init__(self, part: Path, offset: int, check: Callable[[int, int], None]) -> None:
-        """Go on at an offset, once it is open, and check before each piece whether it may be written."""
-        self.digest = hashlib.sha256()
-        self.at = offset
-        self._part = part
-        self._check = check
-        self._descriptor: int | None = None
-
-    def open(self) -> None:
-        """Read what is there, for the hash of the whole."""
-        self._part.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        os.ftruncate(self._descriptor, self.at)
-        while piece := os.read(self._descriptor, PIECE):
-            self.digest.update(piece)
-
-    def write(self, piece: bytes) -> None:
-        self._check(self._open, len(piece))
-        left = memoryview(piece)
-        while left:
-            left = left[os.write(self._open, left) :]
-        self.digest.update(piece)
-        self.at += len(piece)
-
-    def finish(self, whole: Path, sha256: str) -> None:
-        """Make it the whole file, if its bytes are those of its hash; else remove them.
-
-        Raises:
-            FileDiffers: They are not.
-        """
-        if self.digest.hexdigest() != sha256:
-            self._part.unlink(missing_ok=True)
-            raise FileDiffers("its bytes are not those of the sha256 that was announced")
-        os.fsync(self._open)
-        whole.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._part.replace(whole)
-        _sync(whole.parent)
-
-    def close(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    @property
-    def _open(self) -> int:
-        if self._descriptor is None:
-            raise StorageFailed("a file that is not open was written to")
-        return self._descriptor
+def _piece(descriptor: int, offset: int, left: int) -> bytes:
+    return os.pread(descriptor, min(left, _SENT_PIECE), offset)
 
 
-async def _piece(descriptor: int, offset: int, left: int) -> bytes:
-    return await asyncio.to_thread(os.pread, descriptor, min(left, _SENT_PIECE), offset)
-
-
-async def _gathered(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield what comes in larger pieces, the last one as it is, also before what breaks it off."""
-    some: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in chunks:
-            some.append(chunk)
-            size += len(chunk)
-            if size >= PIECE:
-                yield b"".join(some)
-                some, size = [], 0
-    except Exception:
-        if size:
-            yield b"".join(some)
-        raise
-    if size:
-        yield b"".join(some)
+def _opened(path: Path) -> BinaryIO:
+    """Open a file to be read, but no link and no pipe: what was a file when it was found may be one now."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise InvalidRequest(f"{quoted(str(path), 300)} is no file that can be read")
+    return os.fdopen(descriptor, "rb")
 
 
 def _copied(whole: Path, beside: Path, target: Path, check: Callable[[int, int], None]) -> None:
@@ -342,9 +283,9 @@ def _copied(whole: Path, beside: Path, target: Path, check: Callable[[int, int],
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     try:
         _copy(whole, beside, check)
-        _sync(beside)  # once it is said to lie there, it does, whatever happens to the power
+        sync(beside)  # once it is said to lie there, it does, whatever happens to the power
         beside.replace(target)
-        _sync(target.parent)
+        sync(target.parent)
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
@@ -360,14 +301,6 @@ def _copy(whole: Path, beside: Path, check: Callable[[int, int], None]) -> None:
 def _written(content: bytes, target: Path) -> None:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     target.write_bytes(content)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _hidden(name: str) -> bool:

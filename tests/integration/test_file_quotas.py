@@ -15,7 +15,7 @@ from lanmesh.model.envelope import Envelope, TaskRequest
 from lanmesh.model.file import FileRef
 from lanmesh.model.ids import Origin, WireId
 from lanmesh.model.task import AcceptMode, TaskState
-from lanmesh.shelf import PIECE
+from lanmesh.part import PIECE
 from lanmesh.store import files
 from tests.fakes import Mesh, NodeUnderTest, proven, soon, until
 from tests.integration.desk import CAT, Maker, a_file, bytes_of, read, ref, two, with_shelf

@@ -257,6 +257,7 @@ class Files:
         if whole:
             now = self._clock.now()
             await self._database.write(lambda tx: files.whole(tx, origin, ref, now))
+            await self._shelf.taken(origin, ref.sha256)
 
     def offered(self, caller: Caller, sha256: str) -> FileRef:
         """Return a file that an envelope of this node's has offered to the caller.

@@ -185,6 +185,9 @@ class Shelf(Protocol):
             Exception: What `chunks` raises, with what came before it kept.
         """
 
+    async def taken(self, origin: Origin, sha256: str) -> None:
+        """Remove what a file came in, once it is known to be whole: until then, `present` tells of it."""
+
     def read(self, sha256: str, begin: int, end: int) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of a whole file from one offset up to another."""
 

@@ -14,7 +14,7 @@ from lanmesh.net.calls import ANSWER_S, Request
 from lanmesh.net.link import HttpLink
 
 _STALLED_S = 60.0
-"""So long nothing may move; the peer's disk may have the last of it to sync."""
+"""So long nothing may move; the peer's disk may have the last of it to sync. This node's own has longer."""
 
 UPLOAD_OFFSET = "Upload-Offset"
 """Header that tells how many bytes of a file have come."""
@@ -39,7 +39,7 @@ class HttpFiles:
             await self._put(peer, ref, min(int(told), ref.size), bytes_from)
 
     async def _put(self, peer: PeerId, ref: FileRef, offset: int, bytes_from: BytesFrom) -> None:
-        async with _moving() as moved, _left(_told(bytes_from(offset), moved)) as body:
+        async with _moving() as limit, _left(_told(bytes_from(offset), limit.moved)) as body:
             request = Request(
                 "PUT",
                 f"{_path(ref)}?offset={offset}",
@@ -62,28 +62,39 @@ class HttpFiles:
         """Give the bytes of a file from an offset on; see the port."""
         headers = {"Range": f"bytes={offset}-", "If-Range": f'"{ref.sha256}"'} if offset else {}
         async with (
-            _moving() as moved,
+            _moving() as limit,
             self._link.opened(peer, Request("GET", _path(ref), headers=headers), None) as answer,
         ):
             begins = f"bytes {offset}-" if offset else ""
             if not answer.headers.get("Content-Range", "").startswith(begins):
                 raise AnswerLost(f"{peer} answers with another part of a file than was asked for")
-            async with aclosing(_told(_chunks(answer), moved)) as chunks:
+            async with aclosing(_told(_chunks(answer), limit.moved, limit.lift)) as chunks:
                 yield chunks
 
 
+class _Limit:
+    """How long nothing may move."""
+
+    def __init__(self, timeout: asyncio.Timeout) -> None:
+        self._timeout = timeout
+
+    def moved(self) -> None:
+        """Begin to count anew."""
+        if not self._timeout.expired():
+            self._timeout.reschedule(asyncio.get_running_loop().time() + _STALLED_S)
+
+    def lift(self) -> None:
+        """Count no more: what is left to do is for this node's own disk."""
+        if not self._timeout.expired():
+            self._timeout.reschedule(None)
+
+
 @asynccontextmanager
-async def _moving() -> AsyncGenerator[Callable[[], None], None]:
-    """Break off when nothing moves for too long; what it gives is called for what does."""
-    loop = asyncio.get_running_loop()
+async def _moving() -> AsyncGenerator[_Limit, None]:
+    """Break off when nothing moves for too long; what it gives is told what does."""
     try:
-        async with asyncio.timeout(_STALLED_S) as limit:
-
-            def moved() -> None:
-                if not limit.expired():
-                    limit.reschedule(loop.time() + _STALLED_S)
-
-            yield moved
+        async with asyncio.timeout(_STALLED_S) as timeout:
+            yield _Limit(timeout)
     except TimeoutError as fault:
         raise AnswerLost(f"nothing moved for {_STALLED_S:g} s") from fault
 
@@ -99,13 +110,13 @@ async def _left(body: AsyncGenerator[bytes, None]) -> AsyncGenerator[AsyncGenera
 
 
 async def _told(
-    pieces: AsyncGenerator[bytes, None], moved: Callable[[], None]
+    pieces: AsyncGenerator[bytes, None], moved: Callable[[], None], over: Callable[[], None] | None = None
 ) -> AsyncGenerator[bytes, None]:
     async with aclosing(pieces):
         async for piece in pieces:
             moved()
             yield piece
-    moved()
+    (over or moved)()
 
 
 async def _chunks(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:

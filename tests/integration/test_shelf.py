@@ -1,0 +1,95 @@
+"""The bytes of files on a disk, where whoever writes them may be cancelled or killed at any moment."""
+
+import asyncio
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from lanmesh.errors import InvalidRequest
+from lanmesh.model.ids import Origin
+from lanmesh.part import Steps
+from lanmesh.shelf import Shelf
+from tests.fakes import soon
+from tests.integration.desk import CAT, bytes_of, ref
+
+A = Origin("a")
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Shelf:
+    return Shelf(tmp_path / "blobs", tmp_path / "work")
+
+
+async def test_whoever_is_cancelled_goes_once_its_thread_is_done() -> None:
+    inside, may_end, done = threading.Event(), threading.Event(), list[str]()
+
+    def write() -> None:
+        inside.set()
+        may_end.wait(60)
+        done.append("written")
+
+    async def taking() -> None:
+        steps = Steps()
+        try:
+            await steps.begin(write)
+            await steps.over()
+        finally:
+            await steps.end(lambda: done.append("closed"))
+
+    task = asyncio.create_task(taking())
+    assert await asyncio.to_thread(inside.wait, 60)
+    for _ in range(3):
+        task.cancel()
+        for _ in range(10):
+            await asyncio.sleep(0)
+
+    assert (task.done(), done) == (False, [])
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await soon(task)
+    assert done == ["written", "closed"]
+
+
+async def test_who_is_killed_before_a_whole_file_is_known_to_be_one_needs_no_byte_again(shelf: Shelf) -> None:
+    cat = ref(CAT)
+    assert await soon(shelf.take(A, cat, 0, bytes_of(CAT)))
+
+    assert (shelf.present(A, cat.sha256), shelf.has(cat)) == (len(CAT), True)
+    assert await soon(shelf.take(A, cat, len(CAT), bytes_of()))
+    await soon(shelf.taken(A, cat.sha256))
+
+    assert (shelf.present(A, cat.sha256), shelf.has(cat)) == (0, True)
+    assert b"".join([piece async for piece in shelf.read(cat.sha256, 0, len(CAT))]) == CAT
+
+
+async def test_a_whole_file_that_was_damaged_is_replaced_by_one_that_comes(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    cat = ref(CAT)
+    await soon(shelf.take(A, cat, 0, bytes_of(CAT)))
+    await soon(shelf.taken(A, cat.sha256))
+    (tmp_path / "blobs" / cat.sha256[:2] / cat.sha256[2:]).write_bytes(b"cut")
+
+    assert await soon(shelf.take(Origin("b"), cat, 0, bytes_of(CAT)))
+
+    assert shelf.has(cat)
+
+
+async def test_what_has_become_a_link_or_a_pipe_is_not_sent(shelf: Shelf, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("/etc/hostname")
+    os.mkfifo(tmp_path / "pipe")
+
+    for name in ("link", "pipe", "nothing"):
+        with pytest.raises(InvalidRequest):
+            await soon(shelf.keep(tmp_path / name, name))
+
+
+async def test_a_link_that_its_owner_names_is_followed(shelf: Shelf, tmp_path: Path) -> None:
+    (tmp_path / "cat").write_bytes(CAT)
+    (tmp_path / "link").symlink_to(tmp_path / "cat")
+
+    ((path, name),) = shelf.below(tmp_path / "link")
+
+    assert await soon(shelf.keep(path, name)) == ref(CAT, "link")
