@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lanmesh.errors import InvalidRequest
+from lanmesh.errors import InvalidRequest, StorageFailed
 from lanmesh.model.ids import Origin
 from lanmesh.part import Steps
 from lanmesh.shelf import Shelf
@@ -84,6 +84,19 @@ async def test_what_has_become_a_link_or_a_pipe_is_not_sent(shelf: Shelf, tmp_pa
     for name in ("link", "pipe", "nothing"):
         with pytest.raises(InvalidRequest):
             await soon(shelf.keep(tmp_path / name, name))
+
+
+async def test_nothing_is_written_through_a_link_that_lies_where_a_file_is_to_come(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    (tmp_path / "victim").write_bytes(b"mine")
+    (tmp_path / "blobs" / "parts").mkdir(parents=True)
+    (tmp_path / "blobs" / "parts" / f"a.{ref(CAT).sha256}").symlink_to(tmp_path / "victim")
+
+    with pytest.raises(StorageFailed):
+        await soon(shelf.take(A, ref(CAT), 0, bytes_of(CAT)))
+
+    assert (tmp_path / "victim").read_bytes() == b"mine"
 
 
 async def test_a_link_that_its_owner_names_is_followed(shelf: Shelf, tmp_path: Path) -> None:
