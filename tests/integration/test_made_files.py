@@ -99,3 +99,21 @@ async def test_a_long_result_leaves_room_for_what_is_said_of_its_files(mesh: Mes
     assert (task.state, task.truncated) == (TaskState.COMPLETED, True)
     assert names(a, task) == ["result.txt"]
     assert (task.result or "").endswith('Missing: "one": no room on the disk]')
+
+
+async def test_work_that_was_done_when_its_node_was_stopped_is_told_without_its_files(mesh: Mesh) -> None:
+    maker = Maker(("one", b"1"))
+    b = with_shelf(mesh.describe("b", peers=["a"], executor=maker), mesh)
+    b.shelf = shelf = FullShelf(mesh.folder / "b.blobs", mesh.folder / "b.work")
+    most = 1000
+    shelf.name, shelf.tries = "one", most
+    await b.start()
+
+    await b.receive(a_task("t-1", sender="a", recipient="b"), proven("a"))
+    await until(lambda: shelf.tries < most)
+    await b.stop()
+    await b.start()
+
+    task = b.task("t-1")
+    assert task.state is TaskState.COMPLETED
+    assert (task.result or "").startswith("done: count\n\n[Not all of the files")

@@ -67,16 +67,20 @@ def save(files: Sequence[FileView], folder: Path) -> list[Path]:
     """Copy what has come of files into a folder, and return where each lies; nothing is overwritten.
 
     Raises:
-        InvalidRequest: Something of that name is there.
+        InvalidRequest: Something of that name is there, or a file cannot be copied; those before it are.
     """
     here = [file for file in files if file.place is not None]
     targets = [folder.joinpath(*parts) for parts in places(file.name for file in here)]
     for target in targets:
-        if target.exists():
+        if target.exists() or target.is_symlink():
             raise InvalidRequest(f"{quoted(str(target), 300)} exists already: choose another folder")
     for file, target in zip(here, targets, strict=True):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(file.place or "", target)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file.place or "", target)
+        except OSError as fault:
+            why = fault.strerror or fault
+            raise InvalidRequest(f"no copy at {quoted(str(target), 300)}: {why}") from fault
     return targets
 
 

@@ -207,6 +207,12 @@ class Runner:
             return outcome
         try:
             made, missing = await self._files.salvage(task.local_id, outcome.result)
+        except asyncio.CancelledError:  # this node is stopped, and nobody would do or tell it again
+            if not (task.repeatable or self._executor.outlives):
+                missing = ["what it has made: its node was stopped before that was kept"]
+                with suppress(StorageFailed):
+                    await self._database.write(self._finished(task, lacking(outcome, missing)))
+            raise
         except Exception as fault:  # what was done is told all the same
             log.exception("files cannot be kept", extra={"task": short(task.local_id)})
             made, missing = (), [f"what it has made: {type(fault).__name__}"]
