@@ -16,6 +16,7 @@ from tests.acceptance.node_process import (
     NodeProcess,
     Said,
     anybody,
+    free_port,
     http_connection,
     until,
 )
@@ -252,6 +253,25 @@ def test_an_agent_pairs_with_nobody(mesh: Mesh) -> None:
         for variable in ("LANMESH_TASK_ID", "OPENCLAW_SHELL"):
             said = node.lanmesh(*verb, **{variable: "x"})
             assert (said.status, said.out) == (4, ""), verb
+
+
+def test_the_next_node_of_a_name_gets_nothing_that_was_for_the_one_before(mesh: Mesh) -> None:
+    a, b = mesh.strangers()
+    anew = mesh.lone({"profile": {"id": "b"}, "node": {"port": free_port()}})
+    secret = a.home / "secret.txt"
+    secret.write_text("secret")
+    pair(a, b)
+    b.kill()
+    assert a.lanmesh("send", "b", "for the old b", "--file", str(secret)).status == 0
+
+    assert a.lanmesh("unpair", "b").status == 0
+    anew.start()
+    assert pair(a, anew).status == 0
+    assert a.lanmesh("send", "b", "for the new b").status == 0
+    until(lambda: anew.op("GET", "/op/messages").json, a.log.read_text)
+
+    assert [message["text"] for message in anew.op("GET", "/op/messages").json] == ["for the new b"]
+    assert "b was unpaired" in a.lanmesh("outbox").out
 
 
 def test_a_key_that_others_may_read_starts_no_node(mesh: Mesh) -> None:

@@ -45,7 +45,7 @@ def pair(
 
 
 def unpair(peer: Peer) -> None:
-    """Forget a paired peer, and close its connections; a blocked one may pair again."""
+    """Forget a paired peer, and end all that is between you and it; a blocked one may pair again."""
     owner_only("unpairing")
     ask(lambda node: node.unpair(peer))
     print(f"{plain(peer)} is not paired any more")

@@ -258,6 +258,8 @@ class Arrivals:
 def _of_caller(tx: Transaction, caller: Caller, identifier: str) -> Task | None:
     """Return a task that the caller sent; `None` if it sent no such task."""
     task = tasks.of_origin(tx, caller.origin, identifier)
+    if task is not None and task.parted:
+        return None
     if task is None and caller.peer is not None:
         earlier = tasks.of_origin(tx, SHARED, identifier)
         return earlier if earlier is not None and earlier.peer == caller.peer else None
@@ -285,7 +287,8 @@ def _check_doer(caller: Caller, reply_key: str | None, task: Task) -> None:
     if caller.peer is not None and caller.peer != task.peer:
         raise NotAllowed(f"task {ids.quoted(task.wire_id)} was asked of {task.peer}, not of {caller.peer}")
     keyed = hmac.compare_digest((reply_key or "").encode(), (task.reply_key or "").encode())
-    if not keyed and (caller.peer is None or reply_key is not None):
+    # Its name alone does not show that it is still the peer that was asked.
+    if not keyed and (caller.peer is None or reply_key is not None or task.parted):
         raise NotAllowed(f"the replyKey is not that of task {ids.quoted(task.wire_id)}")
 
 

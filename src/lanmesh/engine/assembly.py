@@ -22,6 +22,7 @@ from lanmesh.engine.modes import AcceptModes
 from lanmesh.engine.node import Node
 from lanmesh.engine.outcomes import Outcomes
 from lanmesh.engine.pairing import Pairings
+from lanmesh.engine.parting import Partings
 from lanmesh.engine.peers import Peers
 from lanmesh.engine.ports import (
     Broom,
@@ -155,6 +156,7 @@ class Engine:
             roster=roster,
             strangers=world.strangers,
             sightings=world.sightings,
+            partings=Partings(roster, canceling, modes, peers, clock),
             certificate=world.certificate,
             port=world.port,
         )

@@ -49,7 +49,7 @@ class Cancels:
     @staticmethod
     def _may_go_on(tx: Transaction, task: Task) -> bool:
         """Return whether a task that has ended here may be done at its peer all the same."""
-        request = outbox.find(tx, task.wire_id) if task.assumed else None
+        request = outbox.find(tx, task.wire_id) if task.assumed and not task.parted else None
         return request is not None and request.state is DeliveryState.UNKNOWN
 
     def _recall(self, tx: Transaction, task: Task, who: str) -> Task:

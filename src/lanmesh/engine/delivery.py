@@ -16,7 +16,7 @@ from lanmesh.model.delivery import Delivery, DeliveryEvent, DeliveryState
 from lanmesh.model.envelope import EnvelopeType
 from lanmesh.model.ids import PeerId, short
 from lanmesh.model.report import TaskReport
-from lanmesh.model.task import Failure, Outcome, failed, rejected
+from lanmesh.model.task import Failure, failed, rejected
 from lanmesh.store import outbox, peers, tasks
 from lanmesh.store.database import Database, Topic, Transaction
 
@@ -130,7 +130,8 @@ class Deliveries:
 
         def change(tx: Transaction) -> None:
             due_at = min(now + wait_s, sent.expires_at)
-            _advance(tx, sent, event, now, due_at=due_at, error=fault.detail)
+            if _advance(tx, sent, event, now, due_at=due_at, error=fault.detail) is None:
+                return
             if isinstance(fault, TooFast):
                 outbox.postpone(tx, sent.peer, now + (fault.retry_after_s or 0.0))
             if isinstance(fault, TooBusy):
@@ -145,7 +146,7 @@ class Deliveries:
             now = self._clock.now()
             _advance(tx, sent, DeliveryEvent.REFUSE, now, error=fault.detail)
             peers.reached(tx, sent.peer, now)
-            _come_to_nothing(
+            reports.come_to_nothing(
                 tx, sent, rejected(Failure.REFUSED, f"{sent.peer} refused it: {fault.detail}"), now
             )
 
@@ -175,7 +176,7 @@ class Deliveries:
             if after.state is DeliveryState.UNKNOWN:
                 why = f"{delivery.peer} may have it and may have done it, but did not say so in time"
                 outcome = failed(Failure.UNKNOWN, f"{why}; last: {last}")
-            _come_to_nothing(tx, delivery, outcome, now)
+            reports.come_to_nothing(tx, delivery, outcome, now)
             return True
 
         return change
@@ -200,19 +201,3 @@ def _advance(
     after = current.after(event, due_at=due_at, error=error)
     outbox.save(tx, after, at)
     return after
-
-
-def _come_to_nothing(tx: Transaction, delivery: Delivery, end: Outcome, now: float) -> None:
-    """Record what it means for a task that an envelope about it was not taken."""
-    if delivery.task is None:
-        return
-    match delivery.envelope.type:
-        case EnvelopeType.TASK:
-            reports.presume(tx, tasks.get(tx, delivery.task), end, now)
-        case EnvelopeType.ANSWER:
-            reports.unanswer(tx, tasks.get(tx, delivery.task), now)
-        case EnvelopeType.CANCEL:
-            why = "" if end.error is None else end.error.detail
-            reports.unrecall(tx, tasks.get(tx, delivery.task), why, now)
-        case _:  # what a doer says of its task changes nothing of that
-            pass

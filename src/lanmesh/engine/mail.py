@@ -139,6 +139,9 @@ class Mailroom:
         def change(tx: Transaction) -> Delivery:
             now = self._clock.now()
             again = outbox.named(tx, name).resent(now)
+            file_store.offer_again(tx, again.envelope.id)
+            if again.task is not None:
+                tasks.join(tx, again.task)
             if again.task is not None and again.envelope.type in reports.TO_THE_DOER:
                 reports.say_again(tx, tasks.get(tx, again.task), again.envelope.payload, now)
             outbox.save(tx, again, now)

@@ -52,6 +52,10 @@ class AcceptModes:
         key = _MODE if peer is None else _key(self._roster.named(peer).id)
         await self._database.write(lambda tx: settings.put(tx, key, mode))
 
+    def forget(self, tx: Transaction, peer: PeerId) -> None:
+        """Forget what was decided about a peer's tasks."""
+        settings.put(tx, _key(peer), "")
+
     async def configure(self, mode: AcceptMode) -> None:
         """Take each configured accept mode, if it is another than at the last start."""
         modes = {"": str(mode)}

@@ -50,8 +50,8 @@ class Outcomes:
         elif task.canceling is not None:
             self.tell(tx, ended, CancelResult(report=report_of(ended)))
         files.announce(
-            tx, outcome.files, origin=SELF, peer=task.peer, envelope=told or "", now=now,
-            task=task.local_id, made=True, reader=task.origin,
+            tx, () if task.parted else outcome.files, origin=SELF, peer=task.peer, envelope=told or "",
+            now=now, task=task.local_id, made=True, reader=task.origin,
         )  # fmt: skip
         return ended
 
@@ -71,8 +71,8 @@ class Outcomes:
         return going
 
     def tell(self, tx: Transaction, task: Task, payload: Payload) -> WireId | None:
-        """Tell a task's asker, if it is a peer; return the id of the envelope."""
-        if task.peer not in self._peers:
+        """Tell a task's asker, if it is a peer, and still the same; return the id of the envelope."""
+        if task.parted or task.peer not in self._peers:
             return None
         delivery = self._envelopes.about(task, payload)
         outbox.queue(tx, delivery)

@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 
 from lanmesh.engine.callers import digest_of
 from lanmesh.engine.events import Events, heard
+from lanmesh.engine.parting import Partings
 from lanmesh.engine.ports import Clock, Random, Strangers
 from lanmesh.engine.roster import Roster
 from lanmesh.engine.sightings import Sightings
@@ -67,6 +68,7 @@ class Pairings:
         roster: Roster,
         strangers: Strangers,
         sightings: Sightings,
+        partings: Partings,
         certificate: bytes,
         port: int,
     ) -> None:
@@ -78,6 +80,7 @@ class Pairings:
         self._chance = chance
         self._roster = roster
         self._strangers = strangers
+        self._partings = partings
         self._certificate = certificate
         self._port = port
         self._windows = Windows(roster, clock, chance)
@@ -200,14 +203,16 @@ class Pairings:
         return await self._pair(codes.secret_of_tokens(*exchanged), "tokens", place, theirs, peer.id)
 
     async def unpair(self, name: str) -> None:
-        """Forget what a peer has proven; it is no peer any more, unless it is configured as well.
+        """Forget what a peer has proven, and end all that is between it and this node.
 
         Raises:
             PeerNotFound: It has proven nothing.
         """
-        self._windows.close_for(PeerId(name))
-        if not await self._database.write(lambda tx: pairings.forget(tx, PeerId(name))):
+        peer = PeerId(name)
+        self._windows.close_for(peer)
+        if not await self._database.write(lambda tx: self._partings.unpair(tx, peer)):
             raise PeerNotFound(f"no peer {ids.quoted(name)} is paired")
+        self._partings.forget(peer)
         log.info("unpaired", extra={"peer": name})
 
     async def block(self, name: str) -> None:
@@ -358,9 +363,12 @@ class Pairings:
         def change(tx: Transaction) -> Pairing:
             if pairings.blocked(tx, agreement.node_id):
                 raise PairingClosed("that node is blocked here: unpair it first")
+            peer = name or self._roster.name_for(tx, agreement.node_id, agreement.name)
+            if name is None:
+                self._partings.make_way(tx, peer)
             kept = Pairing(
                 session=agreement.session,
-                peer=name or self._roster.name_for(tx, agreement.node_id, agreement.name),
+                peer=peer,
                 node_id=agreement.node_id,
                 certificate=agreement.certificate,
                 host=host,

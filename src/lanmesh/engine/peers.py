@@ -211,6 +211,12 @@ class Peers:
 
         await self._database.write(change)
 
+    def forget(self, peer: PeerId) -> None:
+        """Forget what a peer has told, and when it was heard: whoever bears its name next is another."""
+        self._told.pop(peer, None)
+        self._linked.discard(peer)
+        self._presences.forget(peer)
+
     def parted(self, peer: PeerId) -> None:
         """Note that no link to a peer is open any more: it tells nothing now, so it is asked."""
         self._linked.discard(peer)

@@ -43,6 +43,11 @@ class Presences:
         self._seen[peer] = replace(before, heard_at=now, boot=boot)
         return before.boot is not None and boot != before.boot
 
+    def forget(self, peer: PeerId) -> None:
+        """Forget what was heard of a peer: whoever bears its name next is another."""
+        self._seen.pop(peer, None)
+        self._told.pop(peer, None)
+
     def of(self, peer: PeerId) -> Presence | None:
         """Return what is known of a peer's presence; `None` of one to which there can be no link."""
         known = self._peers.get(peer)

@@ -232,6 +232,8 @@ class Pull:
             wait_s: How long the peer is to hold its answer until there is something new.
             draft: How far what its run writes is known, if that is wanted.
         """
+        if tasks.is_parted(self._database.read, task.local_id):
+            return task, draft or START
         try:
             report = await self._link.report(
                 PeerId(task.peer), task.wire_id, wait_s=wait_s, version=task.seen_version, draft=draft

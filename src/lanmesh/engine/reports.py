@@ -2,7 +2,7 @@
 
 from lanmesh.engine.allowance import Allowance
 from lanmesh.errors import IllegalTransition
-from lanmesh.model.delivery import TRANSITIONS, DeliveryEvent
+from lanmesh.model.delivery import TRANSITIONS, Delivery, DeliveryEvent
 from lanmesh.model.envelope import Answer, Cancel, EnvelopeType, Payload
 from lanmesh.model.history import PROGRESS, REPORT
 from lanmesh.model.ids import Origin, short
@@ -120,6 +120,22 @@ def unanswer(tx: Transaction, task: Task, now: float) -> None:
     """Keep that an answer did not come through, if its question is still open."""
     if task.state is TaskState.INPUT_REQUIRED and task.dialogue:
         tasks.save(tx, answered(task, None), "not-answered", now, f"{task.peer} did not take the answer")
+
+
+def come_to_nothing(tx: Transaction, delivery: Delivery, end: Outcome, now: float) -> None:
+    """Record what it means for a task that an envelope about it was not taken."""
+    if delivery.task is None:
+        return
+    match delivery.envelope.type:
+        case EnvelopeType.TASK:
+            presume(tx, tasks.get(tx, delivery.task), end, now)
+        case EnvelopeType.ANSWER:
+            unanswer(tx, tasks.get(tx, delivery.task), now)
+        case EnvelopeType.CANCEL:
+            why = "" if end.error is None else end.error.detail
+            unrecall(tx, tasks.get(tx, delivery.task), why, now)
+        case _:  # what a doer says of its task changes nothing of that
+            pass
 
 
 def _sentence(peer: str, task: Task) -> str:

@@ -94,6 +94,10 @@ class Roster(Mapping[PeerId, Peer]):
         found = [pairing for pairing in self.pairings(PairingState.PAIRED) if pairing.peer == name]
         return found[0] if found else None
 
+    def is_configured(self, name: PeerId) -> bool:
+        """Return whether a peer stands in the settings, and so is one without any pairing."""
+        return name in self._configured
+
     def name_for(self, tx: Transaction, node_id: NodeId, wish: str) -> PeerId:
         """Return the name under which a node is to be listed: the one that it has, or the one it wishes.
 

@@ -66,7 +66,7 @@ class Pairing:
 
     @shaped(Shape(status=(204,)))
     async def unpair(self, request: Request) -> Response:
-        """Forget what a peer has proven, and close its connections."""
+        """Forget what a peer has proven, close its connections, and end all that is open with it."""
         await self._node.pairing.unpair(request.path_params["peer"])
         return Response(status_code=204)
 

@@ -224,6 +224,8 @@ class Task:
     """At the asker: when the session that asked had the outcome."""
     assumed: bool = False
     """At the asker: whether its end is only what must be assumed; a report of the doer overrides it."""
+    parted: bool = False
+    """Whether its peer was unpaired since: whoever bears that name now has no part in it."""
 
     @property
     def claim(self) -> Claim | None:

@@ -128,7 +128,7 @@ def announce(
 def expected(tx: Transaction, origin: Origin, sha256: str, size: int | None = None) -> Named | None:
     """Return a file that an origin has announced, of a size, if it can be, one that is waited for first."""
     row = tx.row(
-        _FILE + "WHERE f.sha256 = ? AND f.origin = ? "
+        _FILE + "WHERE f.sha256 = ? AND f.origin = ? AND f.parted = 0 "
         "ORDER BY f.size IS ? DESC, f.settled_at IS NOT NULL, f.error IS NOT NULL, f.seq DESC LIMIT 1",
         sha256, origin, size,
     )  # fmt: skip
@@ -137,14 +137,18 @@ def expected(tx: Transaction, origin: Origin, sha256: str, size: int | None = No
 
 def offered(tx: Transaction, reader: Origin, sha256: str) -> Named | None:
     """Return a file that an envelope of this node's has offered to a reader; `None` if none has."""
-    row = tx.row(_FILE + "WHERE f.sha256 = ? AND f.origin = 'self' AND f.reader = ? LIMIT 1", sha256, reader)
+    row = tx.row(
+        _FILE + "WHERE f.sha256 = ? AND f.origin = 'self' AND f.reader = ? AND f.parted = 0 LIMIT 1",
+        sha256, reader,
+    )  # fmt: skip
     return None if row is None else _named(row)
 
 
 def whole(tx: Transaction, origin: Origin, ref: FileRef, now: float) -> None:
     """Note that all bytes of a file have come, and fit its hash; what was said to have others never comes."""
     tx.run(
-        "UPDATE blobs SET whole_at = ?, size = ? WHERE origin = ? AND sha256 = ?",
+        "UPDATE blobs SET whole_at = ?, size = ? WHERE origin = ? AND sha256 = ? AND EXISTS (SELECT 1 "
+        "FROM files f WHERE f.origin = blobs.origin AND f.sha256 = blobs.sha256 AND f.parted = 0)",
         now, ref.size, origin, ref.sha256,
     )  # fmt: skip
     tx.run(
@@ -260,9 +264,33 @@ def fetched(tx: Transaction, reader: Origin, sha256: str, now: float) -> None:
     """Note that a reader has got all of a file of this node's own."""
     tx.run(
         "UPDATE files SET settled_at = ?, error = NULL WHERE sha256 = ? AND origin = 'self' AND reader = ? "
-        "AND (settled_at IS NULL OR error IS NOT NULL)",
+        "AND (settled_at IS NULL OR error IS NOT NULL) AND parted = 0",
         now, sha256, reader,
     )  # fmt: skip
+
+
+def part(tx: Transaction, peer: PeerId, why: str, now: float) -> None:
+    """Give up what is under way with a peer; whoever bears its name from now on has no part in its files.
+
+    What has come of it already stays where it was laid out; what names the same again has to bring it.
+    """
+    tx.run(
+        "UPDATE files SET parted = 1, settled_at = coalesce(settled_at, ?), "
+        "error = iif(settled_at IS NULL, ?, error) WHERE peer = ? AND origin IN (?, ?) AND parted = 0",
+        now, why, peer, SELF, peer,
+    )  # fmt: skip
+    tx.run("UPDATE blobs SET whole_at = NULL WHERE origin = ?", peer)
+    tx.announce(Topic.FILES)
+
+
+def offer_again(tx: Transaction, envelope: WireId) -> None:
+    """Note that what an envelope of this node's names is offered to its recipient, as it is now."""
+    tx.run(
+        "UPDATE files SET parted = 0, settled_at = iif(error IS NULL, settled_at, NULL), error = NULL "
+        "WHERE origin = ? AND envelope = ?",
+        SELF, envelope,
+    )  # fmt: skip
+    tx.announce(Topic.FILES)
 
 
 def of_task(tx: Transaction, task: LocalId) -> list[Named]:
@@ -341,7 +369,7 @@ def bytes_of(tx: Transaction, origin: Origin) -> int:
     """Return how many bytes of files an origin takes up here: those to come, and each copy that lies here."""
     return tx.number(
         "SELECT coalesce(sum(size), 0) FROM files "
-        "WHERE origin = ? AND (settled_at IS NULL OR place IS NOT NULL)",
+        "WHERE origin = ? AND (settled_at IS NULL OR place IS NOT NULL) AND parted = 0",
         origin,
     )
 

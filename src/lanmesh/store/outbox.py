@@ -171,6 +171,11 @@ def next_due(tx: Transaction, peer: PeerId) -> float | None:
     return None if row is None else row[0]
 
 
+def waiting(tx: Transaction, peer: PeerId) -> list[Delivery]:
+    """Return what waits for a peer, or is just being sent to it."""
+    return [_delivery(row) for row in tx.rows(_DELIVERY + "WHERE peer = ? AND due_at IS NOT NULL", peer)]
+
+
 def hasten(tx: Transaction, peer: PeerId, now: float) -> None:
     """Have all that waits for a peer tried now."""
     tx.run(

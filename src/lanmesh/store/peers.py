@@ -65,6 +65,11 @@ def profile(tx: Transaction, peer: PeerId) -> tuple[bytes, float] | None:
     return None if row is None else (row[0], row[1])
 
 
+def forget(tx: Transaction, peer: PeerId) -> None:
+    """Forget what came of talking to a peer, and what it has shown."""
+    tx.run("DELETE FROM peers WHERE id = ?", peer)
+
+
 def stored_bytes(tx: Transaction, origin: Origin) -> int:
     """Return how much of an origin is stored: its tasks, its messages, and that they were seen."""
     return tx.number("SELECT bytes FROM usage WHERE origin = ?", origin)

@@ -16,7 +16,7 @@ _COLUMNS = (
     "local_id, wire_id, origin, peer, description, mode, timeout_s, reply_key, parent, root_id, path, hops, "
     "state, waiting_for, needs_approval, attempt, boot, repeatable, result, truncated, error_code, "
     "error_detail, version, seen_version, created_at, started_at, finished_at, session, read_at, host_boot, "
-    "assumed, canceling, not_stopped, questions"
+    "assumed, canceling, not_stopped, questions, parted"
 )
 _INSERT = f"INSERT INTO tasks ({_COLUMNS}) VALUES ({', '.join('?' * (_COLUMNS.count(',') + 1))})"  # noqa: S608  # constants
 _LATEST_WORDS = "(SELECT text FROM task_progress WHERE task_progress.local_id = tasks.local_id)"
@@ -39,8 +39,8 @@ AWAITING = _SELECT + (
     "ORDER BY created_at, seq LIMIT ?"
 )
 SHORT_OF_FILES = _SELECT + "WHERE waiting_for = 'files' AND origin <> 'self' ORDER BY created_at"
-UNSETTLED = _SUMMARY + f"WHERE peer = ? AND {_IN_INDEX}ORDER BY seq LIMIT ? OFFSET ?"
-PEERS_ASKED = f"SELECT DISTINCT peer FROM tasks INDEXED BY tasks_unsettled WHERE {_IN_INDEX}"  # noqa: S608  # constants
+UNSETTLED = _SUMMARY + f"WHERE peer = ? AND {_IN_INDEX}AND parted = 0 ORDER BY seq LIMIT ? OFFSET ?"
+PEERS_ASKED = f"SELECT DISTINCT peer FROM tasks INDEXED BY tasks_unsettled WHERE {_IN_INDEX}AND parted = 0"  # noqa: S608  # constants
 
 _LONGEST_NAME = 128
 _SHORTEST_NAME = 4
@@ -157,7 +157,7 @@ def like(tx: Transaction, session: str, peer: PeerId, description: str) -> Task 
     """Return what a session has asked of a peer in the same words, if that is open or its outcome unread."""
     row = tx.row(
         _SELECT + "WHERE session = ? AND peer = ? AND description = ? AND read_at IS NULL "
-        "AND canceling IS NULL ORDER BY seq DESC LIMIT 1",
+        "AND canceling IS NULL AND parted = 0 ORDER BY seq DESC LIMIT 1",
         session, peer, description,
     )  # fmt: skip
     return None if row is None else _task(tx, row)
@@ -180,6 +180,29 @@ def unsettled(tx: Transaction, peer: PeerId, limit: int, begin: int = 0) -> list
 def peers_asked(tx: Transaction) -> list[PeerId]:
     """Return the peers that have not reported the end of all that they were asked for."""
     return [PeerId(peer) for (peer,) in tx.rows(PEERS_ASKED)]
+
+
+def open_between(tx: Transaction, peer: PeerId) -> list[Task]:
+    """Return the tasks asked of a peer, and those that it has asked here, that have not ended."""
+    rows = tx.rows(
+        _SELECT + "WHERE peer = ? AND origin IN (?, ?) AND finished_at IS NULL ORDER BY seq", peer, SELF, peer
+    )
+    return [_task(tx, row) for row in rows]
+
+
+def part(tx: Transaction, peer: PeerId) -> None:
+    """Note that whoever bears a peer's name from now on has no part in the tasks so far."""
+    tx.run("UPDATE tasks SET parted = 1 WHERE peer = ? AND origin IN (?, ?)", peer, SELF, peer)
+
+
+def is_parted(tx: Transaction, local_id: LocalId) -> bool:
+    """Return whether whoever bears the name of a task's peer now has no part in it."""
+    return tx.row("SELECT 1 FROM tasks WHERE local_id = ? AND parted = 1", local_id) is not None
+
+
+def join(tx: Transaction, local_id: LocalId) -> None:
+    """Note that a task is one of whoever bears its peer's name now."""
+    tx.run("UPDATE tasks SET parted = 0 WHERE local_id = ?", local_id)
 
 
 def mark_read(tx: Transaction, local_id: LocalId, now: float) -> None:
@@ -294,6 +317,7 @@ def _row(task: Task) -> dict[str, Any]:
         "canceling": task.canceling,
         "not_stopped": task.not_stopped,
         "questions": len(task.dialogue),
+        "parted": int(task.parted),
     }
 
 
@@ -337,4 +361,5 @@ def _task(tx: Transaction, row: tuple[Any, ...]) -> Task:
         canceling=at["canceling"],
         not_stopped=at["not_stopped"],
         dialogue=questions.of(tx, at["local_id"]) if at["questions"] else (),
+        parted=bool(at["parted"]),
     )
