@@ -1,5 +1,6 @@
 """What unpairing and blocking end, and what whoever bears the name next does not get."""
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
@@ -8,7 +9,7 @@ import pytest
 from lanmesh.errors import FileNotFound, MeshError, NotAllowed, TaskNotFound
 from lanmesh.model.delivery import DeliveryState
 from lanmesh.model.file import FileState
-from lanmesh.model.ids import Origin, PeerId, WireId
+from lanmesh.model.ids import SELF, Origin, PeerId, WireId
 from lanmesh.model.task import AcceptMode, Failure, TaskState
 from tests.fakes import (
     FakeExecutor,
@@ -277,3 +278,33 @@ async def test_a_peer_of_the_settings_that_is_unpaired_goes_on_as_that(mesh: Mes
     await mesh.clock.advance(60)
 
     assert [message.text for message in b.node.mail.inbox(5)] == ["hello"]
+
+
+@pytest.mark.parametrize("gone", ["sender", "reader"])
+async def test_a_file_whose_peer_is_gone_for_good_ends_and_its_tries_are_told_once(
+    mesh: Mesh, caplog: pytest.LogCaptureFixture, gone: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    a, b = await paired(mesh)
+    a.file_link.cut_after = b.file_link.cut_after = 1000
+    near, far = (b, a) if gone == "reader" else (a, b)
+    kept = await soon(far.node.files.keep([a_file(mesh)]))
+    await soon(far.node.mail.send(near.name, "look", files=kept, wait_s=5))
+    await until(lambda: bool(far.file_link.moved))
+    stays, named = (a, SELF if gone == "reader" else Origin("b"))
+    envelope = near.node.mail.inbox(5)[0].id
+
+    await b.stop()
+    await mesh.clock.advance(3600)
+    told = [record.getMessage() for record in caplog.records].count("file put off")
+    await soon(stays.clearance.sweep())
+    (early,) = stays.node.files.of_message(named, envelope)
+    await mesh.clock.jump(31 * 24 * 3600.0)
+    await soon(stays.clearance.sweep())
+    (state,) = stays.node.files.of_message(named, envelope)
+    await mesh.clock.advance(120)
+
+    did = "take" if gone == "reader" else "bring"
+    assert (early.settled, state.error) == (False, f"b did not {did} it within 31 days")
+    assert told <= 2 * 2, "each way tells each cause once"
+    assert mesh.clock.pauses == [] or min(mesh.clock.pauses) > 60, "it is tried no more"

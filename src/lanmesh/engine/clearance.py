@@ -6,8 +6,9 @@ from functools import partial
 from lanmesh.engine.events import Events
 from lanmesh.engine.ports import Broom, Clock
 from lanmesh.errors import MeshError, StorageFailed
+from lanmesh.model.file import GONE_S
 from lanmesh.model.ids import LocalId
-from lanmesh.store import files, inbox, tasks
+from lanmesh.store import files, inbox, partings, tasks
 from lanmesh.store.database import Change, Database, Topic
 
 log = logging.getLogger(__name__)
@@ -59,12 +60,24 @@ class Clearance:
             await self._database.insist(partial(files.removed, gone=left), clock.sleep)
 
     async def sweep(self) -> None:
-        """Forget what is needed no more: bytes, folders of forgotten tasks, files that the owner has removed.
+        """Give up the files whose peers are gone, and forget what is needed no more.
+
+        That is bytes, folders of forgotten tasks, and files that the owner has removed.
 
         Raises:
             StorageFailed: The disk did not take it.
         """
-        before = self._clock.now() - _UNNAMED_S
+        now = self._clock.now()
+        late = partial(
+            partings.end_late,
+            before=now - GONE_S,
+            now=now,
+            why=f" within {GONE_S / 86400:g} days",
+            limit=_STEP,
+        )
+        while given_up := await self._database.write(late):
+            log.warning("files given up", extra={"files": given_up})
+        before = now - _UNNAMED_S
         while await self._database.write(lambda tx: files.forget(tx, before, limit=_STEP)) == _STEP:
             pass
         await self._broom.sweep(lambda sha256: files.known(self._database.read, sha256), self._is_needed)

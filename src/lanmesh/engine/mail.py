@@ -15,7 +15,7 @@ from lanmesh.model.envelope import Envelope, Mail, Message, carried
 from lanmesh.model.file import FileRef
 from lanmesh.model.ids import SELF, Origin, WireId
 from lanmesh.store import files as file_store
-from lanmesh.store import inbox, outbox, tasks
+from lanmesh.store import inbox, outbox, partings, tasks
 from lanmesh.store.database import Change, Database, Topic, Transaction
 
 
@@ -139,7 +139,7 @@ class Mailroom:
         def change(tx: Transaction) -> Delivery:
             now = self._clock.now()
             again = outbox.named(tx, name).resent(now)
-            file_store.offer_again(tx, again.envelope.id)
+            partings.offer_again(tx, again.envelope.id, now)
             if again.task is not None:
                 tasks.join(tx, again.task)
             if again.task is not None and again.envelope.type in reports.TO_THE_DOER:

@@ -9,7 +9,7 @@ from lanmesh.engine.roster import Roster
 from lanmesh.model.delivery import DeliveryEvent, DeliveryState
 from lanmesh.model.ids import PeerId
 from lanmesh.model.task import Failure, failed
-from lanmesh.store import files, outbox, pairings, peers, tasks
+from lanmesh.store import outbox, pairings, partings, peers, tasks
 from lanmesh.store.database import Transaction
 
 
@@ -55,7 +55,7 @@ class Partings:
         """
         now, why = self._clock.now(), f"{peer} was unpaired"
         tasks.part(tx, peer)
-        files.part(tx, peer, why, now)
+        partings.part(tx, peer, why, now)
         for delivery in outbox.waiting(tx, peer):
             # What is just being sent may arrive: then nobody knows.
             under_way = delivery.state is DeliveryState.SENT

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 FILES_S = 24 * 3600.0
 """How long a task waits for its files."""
 
+GONE_S = 31 * 24 * 3600.0
+"""How long the bytes of a file are tried to be had, or brought, after which its peer is taken for gone."""
+
 MAX_FILES = 256
 """In one envelope; more are better packed."""
 

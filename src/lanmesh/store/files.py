@@ -119,9 +119,9 @@ def announce(
             room -= ref.size
         tx.run(
             "INSERT INTO files (origin, sha256, size, name, media, envelope, peer, reader, task, made, "
-            "settled_at, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "settled_at, error, named_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             origin, ref.sha256, ref.size, ref.name, ref.media, envelope, peer, reader, task, int(made),
-            None if error is None else now, error,
+            None if error is None else now, error, now,
         )  # fmt: skip
 
 
@@ -267,30 +267,6 @@ def fetched(tx: Transaction, reader: Origin, sha256: str, now: float) -> None:
         "AND (settled_at IS NULL OR error IS NOT NULL) AND parted = 0",
         now, sha256, reader,
     )  # fmt: skip
-
-
-def part(tx: Transaction, peer: PeerId, why: str, now: float) -> None:
-    """Give up what is under way with a peer; whoever bears its name from now on has no part in its files.
-
-    What has come of it already stays where it was laid out; what names the same again has to bring it.
-    """
-    tx.run(
-        "UPDATE files SET parted = 1, settled_at = coalesce(settled_at, ?), "
-        "error = iif(settled_at IS NULL, ?, error) WHERE peer = ? AND origin IN (?, ?) AND parted = 0",
-        now, why, peer, SELF, peer,
-    )  # fmt: skip
-    tx.run("UPDATE blobs SET whole_at = NULL WHERE origin = ?", peer)
-    tx.announce(Topic.FILES)
-
-
-def offer_again(tx: Transaction, envelope: WireId) -> None:
-    """Note that what an envelope of this node's names is offered to its recipient, as it is now."""
-    tx.run(
-        "UPDATE files SET parted = 0, settled_at = iif(error IS NULL, settled_at, NULL), error = NULL "
-        "WHERE origin = ? AND envelope = ?",
-        SELF, envelope,
-    )  # fmt: skip
-    tx.announce(Topic.FILES)
 
 
 def of_task(tx: Transaction, task: LocalId) -> list[Named]:
