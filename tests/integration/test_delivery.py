@@ -82,6 +82,22 @@ async def test_a_clock_that_is_set_back_by_a_day_holds_nothing_up(mesh: Mesh, mo
     assert a.delivery(asked.local_id).state is DeliveryState.DELIVERED
 
 
+async def test_a_clock_that_was_a_year_ahead_and_is_set_right_has_nothing_refused(mesh: Mesh) -> None:
+    """As on a machine without a clock of its own: the time that is left would be longer than any may be."""
+    a, _ = await mesh.pair()
+    a.link.faults["b"] = Fault.DOWN
+    asked = await a.delegate("b")
+    await settle()
+
+    mesh.clock.ahead_s = -365 * 24 * 3600.0
+    a.link.faults.clear()
+    for _ in range(8):
+        await mesh.clock.advance(60.0)
+
+    assert a.delivery(asked.local_id).state is DeliveryState.DELIVERED
+    assert a.link.sent_to("b")[-1].ttl_s == TTL_S
+
+
 async def test_a_day_of_equal_failures_is_one_line_in_the_history(mesh: Mesh) -> None:
     a = await lonely(mesh)
 

@@ -12,7 +12,7 @@ from lanmesh.engine.lane import Attempt, Lane
 from lanmesh.engine.ports import Clock, PeerLink, Random
 from lanmesh.engine.retry import LONGEST_S, LONGEST_SILENT_S, pause
 from lanmesh.errors import AnswerLost, MeshError, PeerUnreachable, StorageFailed, TooBusy, TooFast
-from lanmesh.model.delivery import Delivery, DeliveryEvent, DeliveryState
+from lanmesh.model.delivery import Delivery, DeliveryEvent, DeliveryState, patience
 from lanmesh.model.envelope import EnvelopeType
 from lanmesh.model.ids import PeerId, short
 from lanmesh.model.report import TaskReport
@@ -93,8 +93,10 @@ class Deliveries:
         )
         if sent is None:
             return Attempt.NOT_MADE
+        # A clock that was far ahead and is set right leaves more time than a receiver takes for true.
+        left_s = min(sent.expires_at - now, patience(sent.envelope.type))
         try:
-            report = await self._link.send(sent.peer, replace(sent.envelope, ttl_s=sent.expires_at - now))
+            report = await self._link.send(sent.peer, replace(sent.envelope, ttl_s=left_s))
         except (PeerUnreachable, TooBusy, AnswerLost) as fault:
             await self._record(self._missed(delivery, sent, fault))
             if isinstance(fault, TooBusy):

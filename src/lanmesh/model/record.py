@@ -6,7 +6,7 @@ from lanmesh.errors import IllegalTransition
 from lanmesh.model import dialogue
 from lanmesh.model.ids import short
 from lanmesh.model.report import TaskReport
-from lanmesh.model.task import FINAL, Outcome, Task, TaskState
+from lanmesh.model.task import FINAL, Failure, Outcome, Task, TaskState
 
 
 def recalled(task: Task, who: str) -> Task:
@@ -30,10 +30,13 @@ def reported(task: Task, report: TaskReport, now: float) -> Task:
 
     The doer alone decides the task's life, so any state may follow here while the record is
     open, or its end only assumed. An end that was reported stays, and a report that was
-    overtaken by a newer one changes nothing.
+    overtaken by a newer one changes nothing. Where the end was assumed for the doer's silence
+    alone, its word that nothing has changed since is news.
     """
     over = report.state in FINAL
-    if (task.final and not task.assumed) or (not over and report.version <= task.seen_version):
+    silent = task.assumed and task.error is not None and task.error.code == Failure.SILENT
+    news = report.version > task.seen_version or (silent and report.version == task.seen_version)
+    if (task.final and not task.assumed) or not (over or news):
         return task
     answered = over or (report.not_stopped is not None and not report.canceling)
     said = task.dialogue

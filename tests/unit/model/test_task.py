@@ -322,6 +322,15 @@ def test_an_overtaken_report_does_not_open_an_end_that_was_assumed() -> None:
     assert reported(assumed, told(S.COMPLETED, 5, "42"), 1030.0).result == "42"
 
 
+def test_a_doer_that_was_silent_for_long_and_where_nothing_has_changed_is_believed() -> None:
+    silent = presumed(reported(ASKED, told(S.INPUT_REQUIRED, 5), 1015.0), failed(Failure.SILENT, "x"), 1020.0)
+
+    again = reported(silent, told(S.INPUT_REQUIRED, 5), 1030.0)
+
+    assert (again.state, again.assumed, again.error) == (S.INPUT_REQUIRED, False, None)
+    assert reported(silent, told(S.WORKING, 4), 1030.0) is silent
+
+
 def test_a_record_is_open_again_when_its_request_is_sent_again() -> None:
     again = reopened(presumed(ASKED, rejected(Failure.REFUSED, "x"), 1020.0))
 
