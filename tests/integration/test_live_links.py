@@ -303,7 +303,17 @@ async def test_there_is_a_websocket_at_one_address_only(mesh: Mesh, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    "said", [b"", b"\x81\x05hello", b"\x82\x85\0\0\0\0hello", b"\x81\xfe\x7f\xff\0\0\0\0{"]
+    "said",
+    [
+        b"",
+        b"\x81\x05hello",
+        b"\x82\x85\0\0\0\0hello",
+        b"\x81\xfe\x7f\xff\0\0\0\0{",
+        b"\x89\x80\0\0\0\0" * 2000,
+        b"\x8a\x80\0\0\0\0" * 2000,
+        b"\x01\x80\0\0\0\0" + b"\0\x80\0\0\0\0" * 2000,
+    ],
+    ids=["end", "not masked", "binary", "cut off", "pings", "pongs", "fragments"],
 )
 async def test_who_talks_no_websocket_over_a_link_loses_it(mesh: Mesh, tmp_path: Path, said: bytes) -> None:
     async with two(mesh, tmp_path) as (a, b):

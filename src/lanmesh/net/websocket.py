@@ -8,14 +8,19 @@ from typing import Any, Protocol, cast
 import aiohttp
 from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
 
 from lanmesh.errors import MeshError
+from lanmesh.model.pace import Pace
 from lanmesh.protocol import problems
 
 LINK_PATH = "/lan/link"
 
 _NORMAL, _TEXT_ONLY, _NOT_WANTED = 1000, 1003, 1008
 """RFC 6455 section 7.4.1: the end; a kind of message that is not taken; one that breaks a rule."""
+
+_AT_EASE, _PER_S = 600.0, 10.0
+"""Control frames and fragments, at once and by and by: a proxy between may ping."""
 
 _LONGEST_REASON = 123
 """Bytes: what is left in a control frame beside the code (RFC 6455 section 5.5)."""
@@ -133,13 +138,15 @@ def _reason(why: str) -> str:
 class Upgraded(WebSocketsSansIOProtocol):
     """What a connection is spoken to by, once its request has become a WebSocket.
 
-    Nothing is read before the app has accepted it: until then nobody knows who is there.
+    Nothing is read before the app has accepted it: until then nobody knows who is there. Of what the
+    app does not see, and no link needs, only so much is taken.
     """
 
     def __init__(self, *args: Any, gone: Callable[[], None], **more: Any) -> None:
         """Tell `gone` when the connection is lost; all else is uvicorn's."""
         super().__init__(*args, **more)
         self._gone = gone
+        self._pace = Pace(_AT_EASE, _PER_S, self.loop.time())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, and wait for the app."""
@@ -151,6 +158,25 @@ class Upgraded(WebSocketsSansIOProtocol):
         await super().send(message)
         if message["type"] == "websocket.accept" and not self.transport.is_closing():
             self.transport.resume_reading()
+
+    def handle_ping(self) -> None:
+        """Answer a ping."""
+        self._count()
+        super().handle_ping()
+
+    def handle_pong(self, event: Frame) -> None:
+        """Take a pong."""
+        self._count()
+        super().handle_pong(event)
+
+    def handle_cont(self, event: Frame) -> None:
+        """Take a further fragment of a message."""
+        self._count()
+        super().handle_cont(event)
+
+    def _count(self) -> None:
+        if self._pace.early_s(self.loop.time()):
+            self.transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of all that was kept for it."""
