@@ -4,10 +4,14 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from lanmesh.errors import FileDiffers, StorageFailed
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 T = TypeVar("T")
 
@@ -15,24 +19,45 @@ PIECE = 1024 * 1024
 """Bytes in memory of one file at a time, twice: while one piece is written, the next one comes."""
 
 
+@dataclass(frozen=True, slots=True)
+class Hashed:
+    """The hash of so many bytes of a part."""
+
+    size: int
+    digest: "_Hash"
+
+
 class Part:
     """The bytes of one file that have come. Its steps are taken in threads, one after the other."""
 
-    def __init__(self, path: Path, offset: int, check: Callable[[int, int], None]) -> None:
-        """Go on at an offset, once it is open, and check before each piece whether it may be written."""
+    def __init__(
+        self, path: Path, offset: int, check: Callable[[int, int], None], known: Hashed | None = None
+    ) -> None:
+        """Go on at an offset, once it is open, and check before each piece whether it may be written.
+
+        What stands need not be read for its hash where that is known.
+        """
+        self.hashed: Hashed | None = None
+        """Of all that is written; `None` while that is not known."""
         self.digest = hashlib.sha256()
         self.at = offset
         self._path = path
         self._check = check
+        self._known = known
         self._descriptor: int | None = None
 
     def open(self) -> None:
-        """Read what is there, for the hash of the whole."""
+        """Read what is there, for the hash of the whole, unless that is known."""
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        os.ftruncate(self._descriptor, self.at)
-        while piece := os.read(self._descriptor, PIECE):
-            self.digest.update(piece)
+        if self._known is not None and self._known.size == self.at == os.fstat(self._descriptor).st_size:
+            self.digest = self._known.digest
+            os.lseek(self._descriptor, self.at, os.SEEK_SET)
+        else:
+            os.ftruncate(self._descriptor, self.at)
+            while piece := os.read(self._descriptor, PIECE):
+                self.digest.update(piece)
+        self.hashed = Hashed(self.at, self.digest)
 
     def write(self, piece: bytes) -> None:
         """Write the next bytes."""
@@ -42,6 +67,7 @@ class Part:
             left = left[os.write(self._open, left) :]
         self.digest.update(piece)
         self.at += len(piece)
+        self.hashed = Hashed(self.at, self.digest)
 
     def finish(self, whole: Path, sha256: str) -> None:
         """Let it stand as the whole file too, if its bytes are those of its hash; else remove them.

@@ -13,9 +13,12 @@ from typing import BinaryIO
 from lanmesh.errors import FileDiffers, InvalidRequest, NoRoom, NotAllowed, StorageFailed
 from lanmesh.model.file import LONGEST_PART, MAX_FILE_BYTES, MAX_FILES, FileRef, label
 from lanmesh.model.ids import Origin, quoted
-from lanmesh.part import PIECE, Part, Steps, ended, gathered, in_thread, result_of, sync
+from lanmesh.part import PIECE, Hashed, Part, Steps, ended, gathered, in_thread, result_of, sync
 
 _SENT_PIECE = 256 * 1024
+_MOST_HASHED = 64
+"""Files that were cut off whose hash so far is remembered."""
+
 _SPARE = 64 * 1024 * 1024
 
 _NUMBERED = 16
@@ -36,6 +39,8 @@ class Shelf:
         """Keep bytes in one folder, and lay them out in another; they are made when they are needed."""
         self._blobs = blobs
         self._work = work
+        self._hashed: dict[Path, Hashed] = {}
+        """Of files that were cut off: to read gigabytes anew takes so long that their sender gives up."""
         self.spare = _SPARE
         """Bytes that are left free on the disk for all else, as for the database, which has to grow."""
 
@@ -49,13 +54,14 @@ class Shelf:
     async def take(self, origin: Origin, ref: FileRef, offset: int, chunks: AsyncIterator[bytes]) -> bool:
         """Keep what comes of a file from an offset on, which is where it stands; see the port."""
         self._check_room(ref, offset)
-        part, steps = Part(self._part(origin, ref.sha256), offset, self._leave_spare), Steps()
+        path = self._part(origin, ref.sha256)
+        part, steps = Part(path, offset, self._leave_spare, self._hashed.pop(path, None)), Steps()
         try:
             await steps.begin(part.open)
             async for piece in gathered(chunks):
                 await steps.over()
                 if part.at + len(piece) > ref.size:
-                    self._part(origin, ref.sha256).unlink()
+                    path.unlink()
                     raise FileDiffers(f"more bytes came than the {ref.size} that were announced")
                 await steps.begin(part.write, piece)
             await steps.over()
@@ -68,6 +74,8 @@ class Shelf:
             raise _failure(fault, ref) from fault
         finally:
             await steps.end(part.close)
+            if part.at < ref.size and part.hashed is not None:
+                self._remember(path, part.hashed)
 
     async def taken(self, origin: Origin, sha256: str) -> None:
         """Remove what a file came in, once it is known to be whole; see the port."""
@@ -204,6 +212,11 @@ class Shelf:
                 with suppress(OSError):
                     empty.rmdir()
         return found
+
+    def _remember(self, path: Path, hashed: Hashed) -> None:
+        self._hashed[path] = hashed
+        if len(self._hashed) > _MOST_HASHED:
+            del self._hashed[next(iter(self._hashed))]
 
     def _copy_in(self, path: Path, name: str) -> FileRef:
         try:

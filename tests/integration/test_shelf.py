@@ -1,6 +1,7 @@
 """The bytes of files on a disk, where whoever writes them may be cancelled or killed at any moment."""
 
 import asyncio
+import hashlib
 import os
 import threading
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from lanmesh.errors import InvalidRequest, StorageFailed
 from lanmesh.model.ids import Origin
-from lanmesh.part import Steps
+from lanmesh.part import Hashed, Part, Steps
 from lanmesh.shelf import Shelf
 from tests.fakes import soon
 from tests.integration.desk import CAT, bytes_of, ref
@@ -106,3 +107,36 @@ async def test_a_link_that_its_owner_names_is_followed(shelf: Shelf, tmp_path: P
     ((path, name),) = shelf.below(tmp_path / "link")
 
     assert await soon(shelf.keep(path, name)) == ref(CAT, "link")
+
+
+@pytest.mark.parametrize(("size", "stands"), [(10, b"known"), (9, b"never read")])
+def test_what_was_hashed_when_it_came_is_not_read_again_if_it_still_has_that_size(
+    tmp_path: Path, size: int, stands: bytes
+) -> None:
+    path = tmp_path / "part"
+    path.write_bytes(b"never read")
+
+    part = Part(path, 10, lambda *_: None, Hashed(size, hashlib.sha256(b"known")))
+    part.open()
+    part.write(b" and more")
+    part.close()
+
+    assert part.hashed is not None
+    assert (part.hashed.size, part.hashed.digest.digest()) == (
+        19,
+        hashlib.sha256(stands + b" and more").digest(),
+    )
+    assert path.read_bytes() == b"never read and more"
+
+
+async def test_what_is_cut_off_time_and_again_goes_on_in_the_same_and_in_the_next_life(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    cat = ref(CAT)
+    third = len(CAT) // 3
+    assert not await soon(shelf.take(A, cat, 0, bytes_of(CAT[:third])))
+    assert not await soon(shelf.take(A, cat, third, bytes_of(CAT[third : 2 * third])))
+
+    after = Shelf(tmp_path / "blobs", tmp_path / "work")
+    assert not await soon(after.take(A, cat, 2 * third, bytes_of(CAT[2 * third : -1])))
+    assert await soon(after.take(A, cat, len(CAT) - 1, bytes_of(CAT[-1:])))
