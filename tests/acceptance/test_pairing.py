@@ -2,26 +2,36 @@
 
 import contextlib
 import http.client
+import io
+import os
+import pty
 import ssl
 import stat
+import subprocess
 import sys
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 
+import psutil
 import pytest
+import segno
 
+from tests.acceptance import confidential
 from tests.acceptance.guest import WRONG, Guest, guess
 from tests.acceptance.mesh import Mesh, pair
 from tests.acceptance.node_process import (
+    LANMESH,
     PATIENCE_S,
     NodeProcess,
     Said,
     anybody,
     free_port,
+    http_call,
     http_connection,
     until,
 )
 
 LONG_S = 30.0
+PAIRED_BYTES = 70 * 1024 * 1024
 
 
 def calling_as(a: NodeProcess, b: NodeProcess) -> http.client.HTTPSConnection:
@@ -51,6 +61,34 @@ def test_one_code_and_the_first_task_is_done(mesh: Mesh) -> None:
     assert (done["result"].strip(), back["result"].strip()) == ("3", "2")
     assert [peer["wire"] for node in (a, b) for peer in node.op("GET", "/op/peers").json] == ["paired"] * 2
     assert {stat.S_IMODE((node.state / "identity.pem").stat().st_mode) for node in (a, b)} == {0o600}
+    for node in (a, b):  # what pairs stays in memory, and is not much
+        assert node.process is not None
+        assert psutil.Process(node.process.pid).memory_info().rss < PAIRED_BYTES
+
+
+def test_a_terminal_shows_a_code_to_a_camera_too(mesh: Mesh) -> None:
+    node = mesh.lone().start()
+    here, there = pty.openpty()
+    command = [LANMESH, "pair"]
+    with (
+        os.fdopen(here, "rb", buffering=0) as screen,
+        subprocess.Popen(command, env=node.environ(), cwd=node.home, stdout=there, stderr=there) as waiting,
+    ):
+        os.close(there)
+        shown = b""
+        try:
+            while b"for HOST.\r\n" not in shown:
+                shown += screen.read(4096)
+        finally:
+            waiting.kill()
+    confidential.hand_out_code(shown)
+    code = node.op("GET", "/op/pairing").json["code"]
+
+    drawn = io.StringIO()
+    segno.make(f"lanmesh pair {code}", error="l").terminal(drawn, compact=True)
+
+    assert drawn.getvalue().count("\n") > 10
+    assert drawn.getvalue() in shown.decode().replace("\r\n", "\n")
 
 
 def test_a_pairing_outlives_both_nodes(mesh: Mesh) -> None:
@@ -103,6 +141,32 @@ def test_an_unpaired_peer_is_cut_off_at_once_and_told_why(mesh: Mesh) -> None:
     assert "not_paired" in a.lanmesh("send", "b", "hello").out
     b.restart()  # from then on it does not know the certificate either
     assert "not_paired" in asked_of_b(a)
+
+
+def test_a_certificate_that_is_not_paired_opens_what_no_certificate_opens(mesh: Mesh) -> None:
+    a, b = mesh.strangers()
+    c = mesh.lone({"profile": {"id": "c"}}).start()
+    pair(a, b)
+    (token,) = a.tokens()
+    asked = ("/lan/whoami", "/lan/profile", "/lan/task/t", "/lan/health")
+
+    def told(shown: NodeProcess | None) -> list[object]:
+        """Return what is said to the token of a with somebody's certificate."""
+        file = None if shown is None else shown.state / "identity.pem"
+        headers = {"Authorization": f"Bearer {token}"}
+        answers = [http_call(b.port, "GET", path, None, headers, shown=file) for path in asked]
+        return [(answer.status, answer.json.get("status"), answer.json.get("code")) for answer in answers]
+
+    assert b.lanmesh("unpair", "a").status == 0
+
+    stranger = [(200, "not_paired", None), *[(401, 401, "not-authenticated")] * 2, (200, "ok", None)]
+    assert told(None) == told(a) == stranger
+    with pytest.raises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
+        told(c)
+    b.restart()
+    with pytest.raises((ssl.SSLError, ConnectionError, http.client.HTTPException)):
+        told(a)
+    assert told(None) == stranger
 
 
 def asked_of_b(a: NodeProcess) -> str:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from zeroconf import IPVersion
@@ -71,6 +72,12 @@ def seen(host: Host) -> set[str]:
     return {one["nodeId"] for one in status(host)["seen"]}
 
 
+def default_routes(host: Host) -> list[str]:
+    with host.inside():
+        routes = Path("/proc/thread-self/net/route").read_text().splitlines()[1:]
+    return [route for route in routes if route.split()[1] == "00000000"]
+
+
 def peers(host: Host) -> dict[str, Json]:
     return {peer["id"]: peer for peer in status(host)["peers"]}
 
@@ -124,6 +131,7 @@ def test_links_that_go_and_addresses_that_change_are_found_again_without_a_resta
     )
     for host in (left, middle, right):
         host.start()
+        assert default_routes(host) == [], "there is no way out of these networks"
     pair(left, middle)
     pair(right, middle)
     assert (words(left, "middle", "one"), words(right, "middle", "one two")) == ("1", "2")
