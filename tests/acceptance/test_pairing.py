@@ -17,7 +17,7 @@ import segno
 
 from tests.acceptance import confidential
 from tests.acceptance.guest import WRONG, Guest, guess
-from tests.acceptance.mesh import Mesh, pair
+from tests.acceptance.mesh import Mesh, pair, start_all
 from tests.acceptance.node_process import (
     LANMESH,
     PATIENCE_S,
@@ -300,6 +300,21 @@ def test_peers_with_tokens_are_upgraded_by_one_command(mesh: Mesh) -> None:
     said = a.lanmesh("peers", "upgrade", "b")
 
     assert said.status == 0, said.err
+    assert a.final(a.delegate("b", "one two"), within_s=LONG_S)["result"].strip() == "2"
+    assert [peer["wire"] for node in (a, b) for peer in node.op("GET", "/op/peers").json] == ["paired"] * 2
+
+
+def test_peers_in_clear_text_are_upgraded_where_the_mesh_port_is_said_to_be(mesh: Mesh) -> None:
+    a, b = mesh.of(a={}, b={"command": ["wc", "-w"]})
+    for node, other in ((a, b), (b, a)):  # as the seed has them: at the port of a gateway, which is not there
+        node.settings["peers"][other.settings["profile"]["id"]] = {"host": "127.0.0.1", "port": 9}
+        node.write_settings(node.settings)
+    start_all(a, b)
+    before = [peer["wire"] for node in (a, b) for peer in node.op("GET", "/op/peers").json]
+
+    said = a.lanmesh("peers", "upgrade", "b", "--at", f"127.0.0.1:{b.port}")
+
+    assert (said.status, before) == (0, ["cleartext"] * 2), said.err
     assert a.final(a.delegate("b", "one two"), within_s=LONG_S)["result"].strip() == "2"
     assert [peer["wire"] for node in (a, b) for peer in node.op("GET", "/op/peers").json] == ["paired"] * 2
 

@@ -35,7 +35,7 @@ def two(networks: Networks, **keys: object) -> tuple[Host, Host]:
 
 def pair(asking: NodeProcess, showing: NodeProcess, at: str) -> None:
     code = showing.lanmesh("pair", "--json").json["code"]
-    said = asking.lanmesh("pair", code, "--at", f"{at}:{MESH_PORT}")
+    said = asking.lanmesh("pair", code, "--at", at)
     assert said.status == 0, said.err + asking.log.read_text()
 
 
