@@ -78,7 +78,9 @@ def test_a_terminal_shows_a_code_to_a_camera_too(mesh: Mesh) -> None:
         shown = b""
         try:
             while b"for HOST.\r\n" not in shown:
-                shown += screen.read(4096)
+                piece = screen.read(4096)
+                assert piece, shown
+                shown += piece
         finally:
             waiting.kill()
     confidential.hand_out_code(shown)
