@@ -138,10 +138,10 @@ function service(api) {
   };
 }
 
-const post = (route, payload, signal) => new Promise((resolve, reject) => {
+const post = (route, payload, signal, timeout) => new Promise((resolve, reject) => {
   const { token, at } = livingNode();
   const headers = { authorization: `Bearer ${token}`, "content-type": "application/json", "content-length": Buffer.byteLength(payload) };
-  const request = http.request({ ...at, path: route, method: "POST", headers, signal, timeout: 60_000 }, (response) => {
+  const request = http.request({ ...at, path: route, method: "POST", headers, signal, timeout }, (response) => {
     const chunks = [];
     response.on("data", (chunk) => chunks.push(chunk)).on("error", reject).on("end", () => {
       const body = attempt(() => JSON.parse(Buffer.concat(chunks).toString()));
@@ -151,10 +151,10 @@ const post = (route, payload, signal) => new Promise((resolve, reject) => {
   request.on("error", reject).on("timeout", () => request.destroy(new Error("no answer within 60 s"))).end(payload);
 });
 
-/** The node's answer, or `error` with a sentence; a node that is just starting gets 5 s. */
-async function ask(route, body, signal) {
+/** The node's answer, or `error` with a sentence; a node that starts gets 5 s, one that copies files first no limit (0). */
+async function ask(route, body, signal, timeout = body.args?.files || route.endsWith("/lan_task_reply") ? 0 : 60_000) {
   for (let tries = 25; ; tries -= 1) {
-    try { return await post(route, JSON.stringify(body), signal); } catch (error) {
+    try { return await post(route, JSON.stringify(body), signal, timeout); } catch (error) {
       const unsent = ["ENOENT", "ESRCH", "ECONNREFUSED"].includes(error.code); // only then is asking again safe
       if (signal?.aborted || !unsent) return { lost: true, error: `The LAN mesh node did not answer: ${error.message}.` };
       if (!shared().child || !tries) return { lost: true, error: whyAway() };

@@ -117,6 +117,21 @@ test("a tool tells of the agent's workspace as the gateway names it, never as th
   assert.deepEqual(JSON.parse(node.seen[0].body).args, args);
 });
 
+test("a call is given up after a minute of silence, but not while the node may be copying files for it", async (t) => {
+  const patience = [];
+  const { call } = await world(t, () => {
+    const [[socket]] = Object.values(globalThis[Symbol.for("openclaw-lan-mesh")].agent.sockets);
+    patience.push(socket.timeout);
+    return [200, { text: "done", task: null, open: false }];
+  });
+  const message = { peer: "b", text: "look" };
+  await call("lan_send", message);
+  await call("lan_send", { ...message, files: ["film.mkv"] });
+  await call("lan_delegate", { ...delegation, files: ["film.mkv"] });
+  await call("lan_task_reply", { result: "42" }, { session: TASK_SESSION });
+  assert.deepEqual(patience, [60_000, 0, 0, 0]);
+});
+
 test("lan_task_reply is offered in a task's session only and ends the turn", async (t) => {
   const { api, call, node } = await world(t, ({ json }) => (json.args.result === "late"
     ? [409, { detail: "This task has been answered." }] : [200, { text: "sent", task: "7f3a", open: false, terminate: true }]));

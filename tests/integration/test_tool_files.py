@@ -1,13 +1,16 @@
 """Files in the agent's tools: what it may send, and where it finds what came."""
 
+import asyncio
 import re
 from pathlib import Path
 
 import pytest
 
+from lanmesh.model.file import FileRef
 from lanmesh.model.ids import Origin
 from lanmesh.model.task import TaskState
 from lanmesh.protocol import sessions
+from lanmesh.shelf import Shelf
 from tests.fakes import Mesh, NodeUnderTest, a_task, proven, soon, until
 from tests.integration.agent import Agent, an_agent
 from tests.integration.desk import CAT, Maker, a_file, two
@@ -77,6 +80,44 @@ async def test_a_file_goes_with_a_message_and_the_inbox_names_its_place(mesh: Me
 
         assert said == "Message to b: delivered. 1 file will follow."
         assert found(await other.text("lan_inbox")) == {"cat.jpg": CAT}
+
+
+class SlowShelf(Shelf):
+    """A disk that copies nothing until it is told to."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        super().__init__(mesh.folder / "a.blobs", mesh.folder / "a.work")
+        self.asked, self.told, self.kept = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def keep(self, path: Path, name: str) -> FileRef:
+        self.asked.set()
+        await self.told.wait()
+        ref = await super().keep(path, name)
+        self.kept.set()
+        return ref
+
+
+@pytest.mark.parametrize(("tool", "what"), [("lan_send", "text"), ("lan_delegate", "task")])
+async def test_a_call_that_is_given_up_while_its_files_are_copied_sends_nothing(
+    mesh: Mesh, tool: str, what: str
+) -> None:
+    """Its caller takes it for not done and may ask again: so it must not be done twice."""
+    a = mesh.describe("a", peers=["b"])
+    a.shelf = shelf = SlowShelf(mesh)
+    await a.start()
+    async with an_agent(a) as agent:
+        desk(mesh, agent)
+        asking = agent.begin(tool, peer="b", files=["cat.jpg"], **{what: "look"})
+        await soon(shelf.asked.wait())
+        asking.cancel()
+        await soon(asyncio.wait({asking}))
+        await agent.text("lan_inbox")  # came later than the end of that call: the node has seen both
+
+        shelf.told.set()
+        await soon(shelf.kept.wait())
+
+    assert a.node.mail.outbox(10) == []
+    assert a.node.tasks.page(10) == []
 
 
 async def test_an_agent_sends_files_of_its_workspace_only_and_nothing_hidden(mesh: Mesh) -> None:

@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from lanmesh.engine.node import Node
 from lanmesh.engine.peers import PeerState
-from lanmesh.errors import InvalidRequest, MeshError, NotAllowed, RouteNotFound
+from lanmesh.errors import InvalidRequest, MeshError, NotAllowed, RouteNotFound, TimedOut
 from lanmesh.faces.description import shaped
 from lanmesh.faces.http import Route, body_of, json
 from lanmesh.model import ids
@@ -109,6 +109,8 @@ class _Calling:
 
     session: str | None
     workspace: str | None
+    gone: Callable[[], Awaitable[bool]]
+    """Whether nobody waits for the answer any more."""
 
     @property
     def run(self) -> LocalId | None:
@@ -149,7 +151,8 @@ class Tools:
         if tool is None:
             raise RouteNotFound(f"no tool {ids.quoted(name)}; there are {', '.join(self._tools)}")
         call = convert(parse(await body_of(request)), _ToolCall)
-        answer = await tool.answer(convert(call.args, tool.args), _Calling(call.session, call.workspace))
+        calling = _Calling(call.session, call.workspace, request.is_disconnected)
+        answer = await tool.answer(convert(call.args, tool.args), calling)
         over = not answer.open and not await request.is_disconnected()
         if over and answer.task is not None and answer.version is not None:
             # Only what somebody hears counts as read: an abort may have come while the call was held.
@@ -242,7 +245,11 @@ class Tools:
                 "this session cannot send files: its agent has no workspace on this machine that the gateway "
                 "tells of (a sandboxed one has none); its owner can, by `lanmesh send --file`"
             )
-        return await self._node.files.keep(paths, within=within)
+        kept = await self._node.files.keep(paths, within=within)
+        if await calling.gone():
+            # It has been told that nothing came of it, and may ask again: then this would be done twice.
+            raise TimedOut("nothing was sent: the call was given up while its files were being copied")
+        return kept
 
     async def _canceled(self, task: Task, run: LocalId | None) -> Task:
         if not task.asked:
