@@ -24,7 +24,7 @@ from lanmesh.model.ids import NodeId, PeerId, WireId
 from lanmesh.model.peer import Peer, Place
 from lanmesh.model.report import TaskReport
 from lanmesh.model.task import TaskState
-from lanmesh.net.calls import Calls
+from lanmesh.net.calls import MOST_AT_ONE, Calls
 from lanmesh.net.dialling import Ways
 from lanmesh.net.files import HttpFiles
 from lanmesh.net.identity import NodeIdentity, make
@@ -65,6 +65,31 @@ def link_over(calls: Calls, folder: Path, peers: Mapping[PeerId, Peer], tokens: 
 async def sent_to(port: int) -> TaskReport | None:
     async with a_link(port) as link:
         return await soon(link.send(B, a_task()))
+
+
+async def test_who_gets_no_connection_while_all_are_in_use_has_sent_nothing() -> None:
+    held = asyncio.Event()
+    asked = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        asked += 1
+        await held.wait()
+        writer.close()
+
+    async with raw_server(answer) as port, a_link(port) as link, asyncio.TaskGroup() as group:
+        waiting = [group.create_task(unheard(link)) for _ in range(MOST_AT_ONE)]
+        await until(lambda: asked == MOST_AT_ONE)
+        with pytest.raises(PeerUnreachable, match="no connection within"):
+            await soon(link.send(B, a_task()))
+        held.set()
+        await soon(asyncio.gather(*waiting))
+    assert asked == MOST_AT_ONE
+
+
+async def unheard(link: HttpLink) -> None:
+    with suppress(MeshError):
+        await link.send(B, a_task())
 
 
 async def fault_of(answer: bytes) -> MeshError:

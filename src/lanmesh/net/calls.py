@@ -23,6 +23,9 @@ ANSWER_S = 10.0
 SLOWEST_BYTES_PER_S = 16 * 1024
 """A network that carries less is none: for what is long, there is time as it takes there."""
 
+MOST_AT_ONE = 48
+"""Connections to one peer, fewer than it has for one address; whoever gets none in time has sent nothing."""
+
 _GOODBYE_S = 1.0
 _MAX_ANSWER_BYTES = 2 * 1024 * 1024
 _NOT_NOW = {408, 425, 429, 503, 507}
@@ -94,7 +97,7 @@ class Calls:
     async def __aenter__(self) -> "Calls":
         """Open the pool."""
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, limit_per_host=16, keepalive_timeout=60),
+            connector=aiohttp.TCPConnector(limit=0, limit_per_host=MOST_AT_ONE, keepalive_timeout=60),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             trust_env=False,
@@ -230,9 +233,11 @@ class Calls:
 def _patience(answer_s: float | None, body: Any) -> aiohttp.ClientTimeout:
     """Return how long to wait: silence ends it, not that much comes or goes slowly."""
     if answer_s is None:  # whoever asks looks after it
-        return aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S)
+        return aiohttp.ClientTimeout(total=None, connect=CONNECT_S, sock_connect=CONNECT_S)
     long_s = sending_s(body) if body else _MAX_ANSWER_BYTES / SLOWEST_BYTES_PER_S
-    return aiohttp.ClientTimeout(total=answer_s + long_s, sock_connect=CONNECT_S, sock_read=answer_s)
+    return aiohttp.ClientTimeout(
+        total=answer_s + long_s, connect=CONNECT_S, sock_connect=CONNECT_S, sock_read=answer_s
+    )
 
 
 def _where(who: str, address: tuple[str, int]) -> str:
