@@ -458,6 +458,9 @@ class NoShelf(Shelf):
     async def made(self, holder: str) -> list[tuple[Path, str]]:
         return []
 
+    async def clear(self, holder: str) -> None:
+        pass
+
 
 class MemoryFiles:
     """The way of files to other nodes of the same test. Implements the port `FileLink`."""

@@ -187,6 +187,14 @@ class Shelf:
         """Return what a run has left in its folder, each with its name; an empty folder is removed."""
         return await asyncio.to_thread(self._made, holder)
 
+    async def clear(self, holder: str) -> None:
+        """Remove what a run has left in its folder, and the folder; see the port."""
+        folder = self.folder(holder, "made")
+        try:
+            await result_of(in_thread(_cleared, folder))  # nobody writes there before it is over
+        except OSError as fault:
+            raise StorageFailed(f"{folder} cannot be removed: {fault.strerror or fault}") from fault
+
     async def write(self, holder: str, name: str, text: str) -> Path:
         """Write a text into the folder of a task, and return where; see the port."""
         content = text.encode("utf-8", "replace")
@@ -314,6 +322,18 @@ def _copy(whole: Path, beside: Path, check: Callable[[int, int], None]) -> None:
 def _written(content: bytes, target: Path) -> None:
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     target.write_bytes(content)
+
+
+def _cleared(folder: Path) -> None:
+    if folder.is_symlink() or not folder.is_dir():
+        folder.unlink(missing_ok=True)
+        return
+    folder.chmod(0o700)
+    for at, inner, _ in os.walk(folder):
+        for path in (Path(at, name) for name in inner):
+            if not path.is_symlink():
+                path.chmod(0o700)  # what its maker has shut is removed as well
+    shutil.rmtree(folder)
 
 
 def _hidden(name: str) -> bool:

@@ -16,8 +16,8 @@ CAT = b"cat" * 500_000
 class Maker(FakeExecutor):
     """A run that leaves files behind, and knows where those lie that it got."""
 
-    def __init__(self, *made: tuple[str, bytes]) -> None:
-        super().__init__()
+    def __init__(self, *made: tuple[str, bytes], repeatable: bool = False, outlives: bool = False) -> None:
+        super().__init__(repeatable=repeatable, outlives=outlives)
         self.made = made
         self.got: dict[str, bytes] = {}
         self.folder = Path()

@@ -3,7 +3,9 @@
 import asyncio
 from pathlib import Path
 
-from lanmesh.errors import NoRoom
+import pytest
+
+from lanmesh.errors import NoRoom, StorageFailed
 from lanmesh.model.file import MAX_FILES, FileRef
 from lanmesh.model.task import Task, TaskState
 from lanmesh.protocol.json import MAX_RESULT_BYTES
@@ -14,16 +16,22 @@ from tests.integration.desk import Maker, two, with_shelf
 
 
 class FullShelf(Shelf):
-    """On a disk that is full for a number of tries, for files of some name."""
+    """On a disk that is full for a number of tries, for files of some name, or lets nothing be removed."""
 
     tries = 0
     name = ""
+    clings = False
 
     async def keep(self, path: Path, name: str) -> FileRef:
         if name == self.name and self.tries > 0:
             self.tries -= 1
             raise NoRoom("the disk is full")
         return await super().keep(path, name)
+
+    async def clear(self, holder: str) -> None:
+        if self.clings:
+            raise StorageFailed("the disk keeps it")
+        await super().clear(holder)
 
 
 async def over(mesh: Mesh, maker: Maker, shelf: FullShelf | None = None) -> tuple[NodeUnderTest, Task]:
@@ -117,3 +125,79 @@ async def test_work_that_was_done_when_its_node_was_stopped_is_told_without_its_
     task = b.task("t-1")
     assert task.state is TaskState.COMPLETED
     assert (task.result or "").startswith("done: count\n\n[Not all of the files")
+
+
+@pytest.mark.parametrize("end", ["stop", "crash"])
+async def test_what_an_interrupted_attempt_left_half_written_is_not_sent_with_the_next_ones_result(
+    mesh: Mesh, end: str
+) -> None:
+    maker = Maker(("half.tmp", b"ha"), ("sub/half.tmp", b"ha"), repeatable=True)
+    b = with_shelf(mesh.describe("b", peers=["a"], executor=maker), mesh)
+    maker.hold()
+    await b.start()
+    await b.receive(a_task("t-1", sender="a", recipient="b"), proven("a"))
+    await until(lambda: len(maker.runs) == 1)
+
+    await getattr(b, end)()
+    maker.made = (("whole", b"whole"),)
+    maker.release()
+    await b.start()
+    await until(lambda: b.task("t-1").final)
+
+    assert (b.task("t-1").state, b.task("t-1").attempt) == (TaskState.COMPLETED, 2)
+    assert names(b, b.task("t-1")) == ["whole"]
+
+
+async def test_what_a_run_left_before_it_asked_is_sent_with_the_result_of_the_one_that_goes_on(
+    mesh: Mesh,
+) -> None:
+    maker = Maker(("before", b"1"))
+    a, b = await two(mesh, maker)
+    maker.hold()
+    asked = await soon(a.node.tasks.delegate("b", "look"))
+    await until(lambda: len(maker.runs) == 1)
+    await soon(b.node.tasks.ask(maker.runs[0].local_id, "which one?"))
+    maker.made = (("after", b"2"),)
+    maker.release()
+    await until(lambda: a.task(asked.local_id).question is not None)
+
+    await soon(a.node.tasks.answer(asked.local_id, "the left one"))
+    await until(lambda: a.task(asked.local_id).final)
+
+    assert names(a, asked) == ["after", "before"]
+
+
+async def test_a_turn_that_went_on_without_its_node_keeps_what_it_has_made(mesh: Mesh) -> None:
+    maker = Maker(("one", b"1"), outlives=True)
+    b = with_shelf(mesh.describe("b", peers=["a"], executor=maker), mesh)
+    maker.hold()
+    await b.start()
+    await b.receive(a_task("t-1", sender="a", recipient="b"), proven("a"))
+    await until(lambda: len(maker.runs) == 1)
+
+    await b.crash()
+    maker.release()
+    await b.start()
+    await until(lambda: b.task("t-1").final)
+
+    assert len(maker.runs) == 1
+    assert names(b, b.task("t-1")) == ["one"]
+
+
+async def test_an_attempt_whose_folder_cannot_be_emptied_fails_and_says_so(mesh: Mesh) -> None:
+    maker = Maker(("half.tmp", b"ha"), repeatable=True)
+    b = with_shelf(mesh.describe("b", peers=["a"], executor=maker), mesh)
+    b.shelf = shelf = FullShelf(mesh.folder / "b.blobs", mesh.folder / "b.work")
+    shelf.clings = True
+    maker.hold()
+    await b.start()
+    await b.receive(a_task("t-1", sender="a", recipient="b"), proven("a"))
+    await until(lambda: len(maker.runs) == 1)
+
+    await b.restart()
+    await until(lambda: b.task("t-1").final)
+
+    error = b.task("t-1").error
+    assert error is not None
+    assert (error.code, len(maker.runs)) == ("incomplete", 1)
+    assert error.detail.startswith("what an interrupted attempt has left cannot be removed")

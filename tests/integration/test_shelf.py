@@ -140,3 +140,28 @@ async def test_what_is_cut_off_time_and_again_goes_on_in_the_same_and_in_the_nex
     after = Shelf(tmp_path / "blobs", tmp_path / "work")
     assert not await soon(after.take(A, cat, 2 * third, bytes_of(CAT[2 * third : -1])))
     assert await soon(after.take(A, cat, len(CAT) - 1, bytes_of(CAT[-1:])))
+
+
+async def test_what_a_run_has_made_is_cleared_but_nothing_that_its_links_lead_to(
+    shelf: Shelf, tmp_path: Path
+) -> None:
+    outside, made = tmp_path / "outside", shelf.folder("t", "made")
+    outside.mkdir()
+    outside.joinpath("mine").write_bytes(CAT)
+    shut = made / "shut"
+    shut.mkdir(parents=True)
+    shut.joinpath("half").write_bytes(b"ha")
+    shut.joinpath("way out").symlink_to(outside)
+    shut.chmod(0o500)  # as tools leave what they have unpacked
+    mode = outside.stat().st_mode
+
+    await soon(shelf.clear("t"))
+    cleared = made.exists()
+    made.parent.mkdir(exist_ok=True)
+    made.symlink_to(outside)
+    await soon(shelf.clear("t"))
+    await soon(shelf.clear("t"))
+
+    assert (cleared, made.is_symlink()) == (False, False)
+    assert outside.joinpath("mine").read_bytes() == CAT
+    assert outside.stat().st_mode == mode

@@ -145,6 +145,14 @@ class Files:
             await self._database.insist(self._noted(kept), self._clock.sleep)
         return tuple(kept), missing
 
+    async def clear(self, task: LocalId) -> None:
+        """Remove what an interrupted run has left to be sent: nobody knows what of it is whole.
+
+        Raises:
+            StorageFailed: The disk does not let it.
+        """
+        await self._shelf.clear(task)
+
     async def _left(self, task: LocalId, result: str | None) -> list[tuple[Path, str]]:
         left = await self._shelf.made(task)
         if cut(result or "")[1]:

@@ -237,6 +237,13 @@ class Shelf(Protocol):
     async def made(self, holder: str) -> list[tuple[Path, str]]:
         """Return what a task's run has made, each with its name."""
 
+    async def clear(self, holder: str) -> None:
+        """Remove what a task's run has made, whole or not.
+
+        Raises:
+            StorageFailed: The disk does not let it.
+        """
+
     async def write(self, holder: str, name: str, text: str) -> Path:
         """Write a text into a task's folder, beside what it gets and makes, and return where.
 

@@ -11,7 +11,7 @@ from lanmesh.engine.drafts import Drafts
 from lanmesh.engine.events import Events, Stopped, heard, within
 from lanmesh.engine.files import Files
 from lanmesh.engine.outcomes import Outcomes, lacking
-from lanmesh.engine.ports import Clock, Executor, Interrupted, NotBegun
+from lanmesh.engine.ports import Clock, Executor, Interrupted, NotBegun, Progress
 from lanmesh.engine.progress import Gatherer
 from lanmesh.engine.retry import MOST_TRIES, rest
 from lanmesh.errors import MeshError, StorageFailed
@@ -88,7 +88,7 @@ class Runner:
                     else:
                         await changed.wait()
                     changed.clear()
-                self._start(runs, task, self._executor.run(task, self._gatherer.of(task)))
+                self._start(runs, task, self._attempt(task, self._gatherer.of(task)))
 
     def _start(self, runs: asyncio.TaskGroup, task: Task, work: Coroutine[Any, Any, Outcome]) -> None:
         def done(_run: asyncio.Task[None]) -> None:
@@ -169,6 +169,16 @@ class Runner:
             why = fault.detail if isinstance(fault, MeshError) else type(fault).__name__
             outcome = failed(Failure.INCOMPLETE, f"what came of it cannot be told: {why}")
             return await self._database.insist(self._finished(task, outcome), self._clock.sleep)
+
+    async def _attempt(self, task: Task, said: Progress) -> Outcome:
+        """Do a task from its start, without what an interrupted attempt has left, or on from its answer."""
+        if task.attempt > 1 and not task.dialogue:
+            try:
+                await self._files.clear(task.local_id)
+            except StorageFailed as fault:
+                why = f"what an interrupted attempt has left cannot be removed: {fault.detail}"
+                return failed(Failure.INCOMPLETE, why)
+        return await self._executor.run(task, said)
 
     async def _end(self, task: Task, work: Coroutine[Any, Any, Outcome], stop: asyncio.Event) -> Settlement:
         """Do the work until it ends in one way or another; return how that is to be recorded."""
