@@ -1,14 +1,15 @@
 """Two nodes that keep files on real disks, and whoever has files there."""
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 from lanmesh.engine.ports import Progress
 from lanmesh.model.file import FileRef, FileState
 from lanmesh.model.task import Outcome, Task
 from lanmesh.shelf import Shelf
-from tests.fakes import FakeExecutor, Mesh, NodeUnderTest
+from tests.fakes import BOUND_S, FakeExecutor, Mesh, NodeUnderTest
 
 CAT = b"cat" * 500_000
 
@@ -39,6 +40,14 @@ def with_shelf(node: NodeUnderTest, mesh: Mesh) -> NodeUnderTest:
     if isinstance(node.executor, Maker):
         node.executor.folder = mesh.folder / f"{node.name}.work"
     return node
+
+
+async def in_time(mesh: Mesh, holds: Callable[[], object], step_s: float = 10.0) -> None:
+    """Let time pass in steps until something holds; in between, threads have theirs with the disk."""
+    async with asyncio.timeout(BOUND_S):
+        while not holds():
+            await mesh.clock.jump(step_s)
+            await asyncio.sleep(0.01)
 
 
 async def two(

@@ -18,7 +18,7 @@ from lanmesh.model.task import AcceptMode, TaskState
 from lanmesh.part import PIECE
 from lanmesh.store import files
 from tests.fakes import Mesh, NodeUnderTest, proven, soon, until
-from tests.integration.desk import CAT, Maker, a_file, bytes_of, read, ref, two, with_shelf
+from tests.integration.desk import CAT, Maker, a_file, bytes_of, in_time, read, ref, two, with_shelf
 
 DOG = b"dog!" * 1000
 A = Origin("a")
@@ -53,11 +53,7 @@ async def with_a_result(mesh: Mesh, limit: int, *made: tuple[str, bytes]) -> tup
     await b.start()
     task = await soon(a.node.tasks.delegate("b", "look"))
     await until(lambda: a.task(task.local_id).final)
-    for _ in range(200):
-        if a.node.files.complete(task.local_id):
-            break
-        await mesh.clock.advance(10)
-        await asyncio.sleep(0.01)
+    await in_time(mesh, lambda: a.node.files.complete(task.local_id))
     return a, task.local_id
 
 

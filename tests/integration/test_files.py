@@ -1,7 +1,7 @@
 """Files between two nodes: who may bring and read them, how they go on, and what waits for them."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,7 +40,7 @@ from tests.fakes import (
     soon,
     until,
 )
-from tests.integration.desk import CAT, Maker, a_file, bytes_of, inside, read, ref, two, with_shelf
+from tests.integration.desk import CAT, Maker, a_file, bytes_of, in_time, inside, read, ref, two, with_shelf
 
 
 def of(node: NodeUnderTest, name: str) -> list[FileState]:
@@ -58,26 +58,12 @@ def asks(*named: FileRef, wire_id: str = "t-1") -> Envelope:
     )  # fmt: skip
 
 
-async def passing(mesh: Mesh, condition: Callable[[], bool]) -> None:
-    """Let time pass until something is so."""
-    for _ in range(600):
-        if condition():
-            return
-        await mesh.clock.advance(5)
-        await asyncio.sleep(0.01)
-    pytest.fail("it never came to that")
-
-
 async def fetched(mesh: Mesh, a: NodeUnderTest, b: NodeUnderTest) -> FileState:
     """Return the one file of a result that its doer cannot bring, once the asker has it."""
     b.link.faults["a"] = Fault.DOWN
     task = await soon(a.node.tasks.delegate("b", "look"))
     await until(lambda: b.tasks_of_others() != [] and b.tasks_of_others()[0].final)
-    for _ in range(200):
-        if a.node.files.of_task(task.local_id) and a.node.files.complete(task.local_id):
-            break
-        await mesh.clock.advance(10)
-        await asyncio.sleep(0.01)
+    await in_time(mesh, lambda: a.node.files.of_task(task.local_id) and a.node.files.complete(task.local_id))
     (file,) = of(a, task.local_id)
     return file
 
@@ -137,11 +123,7 @@ async def test_what_was_cut_off_goes_on_from_where_it_stood(mesh: Mesh) -> None:
     task = await soon(a.node.tasks.delegate("b", "look", files=kept))
     await until(lambda: len(a.file_link.moved) == 1)
     a.file_link.cut_after = None
-    for _ in range(200):
-        if a.task(task.local_id).final:
-            break
-        await mesh.clock.advance(5)
-        await asyncio.sleep(0.01)
+    await in_time(mesh, lambda: a.task(task.local_id).final, 5)
     await until(lambda: a.task(task.local_id).final)
 
     assert maker.got == {"cat.jpg": content}
@@ -177,11 +159,7 @@ async def test_a_file_that_stands_elsewhere_time_and_again_is_brought_in_the_end
     kept = await soon(a.node.files.keep([a_file(mesh)]))
 
     task = await soon(a.node.tasks.delegate("b", "look", files=kept))
-    for _ in range(200):
-        if a.task(task.local_id).final:
-            break
-        await mesh.clock.advance(10)
-        await asyncio.sleep(0.01)
+    await in_time(mesh, lambda: a.task(task.local_id).final)
 
     assert a.task(task.local_id).state is TaskState.COMPLETED
     assert [(state.settled, state.error) for state in of(a, task.local_id)] == [(True, None)]
@@ -232,11 +210,7 @@ async def test_a_small_file_does_not_wait_behind_a_large_one_that_is_fetched(mes
     a.file_link.stalled[ref(CAT).sha256] = asyncio.Event()
 
     task = await soon(a.node.tasks.delegate("b", "look"))
-    for _ in range(200):
-        if any(state.settled for state in of(a, task.local_id)):
-            break
-        await mesh.clock.advance(10)
-        await asyncio.sleep(0.01)
+    await in_time(mesh, lambda: any(state.settled for state in of(a, task.local_id)))
 
     assert [(state.ref.name, state.settled) for state in of(a, task.local_id)] == [
         ("1.jpg", False),
@@ -285,11 +259,7 @@ async def test_what_nobody_waits_for_any_more_stops_being_fetched_at_once(mesh: 
     a.file_link.faults = [PeerUnreachable("it can be dialled no more")] * 100
     stalled = b.file_link.stalled[cat.sha256] = asyncio.Event()
     task = await soon(a.node.tasks.delegate("b", "look", files=kept))
-    for _ in range(100):
-        if stalled.is_set():
-            break
-        await mesh.clock.advance(1)
-        await asyncio.sleep(0.01)
+    await in_time(mesh, stalled.is_set, 1)
 
     assert (stalled.is_set(), b.file_link.moved) == (True, [])
     await soon(a.node.tasks.cancel(task.local_id))
@@ -336,11 +306,11 @@ async def test_a_crash_between_the_last_byte_of_a_file_and_its_name_costs_no_byt
 
     kept = await soon(a.node.files.keep([a_file(mesh)])) if brought else ()
     task = await soon(a.node.tasks.delegate("b", "look", files=kept))
-    await passing(mesh, lambda: receiver.shelf.present(Origin(sender.name), sha256) == len(CAT))
+    await in_time(mesh, lambda: receiver.shelf.present(Origin(sender.name), sha256) == len(CAT))
     await receiver.crash()
     in_its_place.unlink()
     await receiver.start()
-    await passing(mesh, lambda: a.task(task.local_id).final and a.node.files.complete(task.local_id))
+    await in_time(mesh, lambda: a.task(task.local_id).final and a.node.files.complete(task.local_id))
 
     assert a.task(task.local_id).state is TaskState.COMPLETED
     assert receiver.shelf.has(ref(CAT))
@@ -353,17 +323,9 @@ async def test_who_brings_nothing_is_waited_for_once_and_not_with_each_file(mesh
 
     task = await soon(a.node.tasks.delegate("b", "look"))
     await until(lambda: b.tasks_of_others() != [] and b.tasks_of_others()[0].final)
-    for _ in range(10):
-        await mesh.clock.advance(10)
-        await asyncio.sleep(0.01)
-        if of(a, task.local_id):
-            break
+    await in_time(mesh, lambda: of(a, task.local_id))
     began = mesh.clock.monotonic()
-    for _ in range(90):
-        if a.node.files.complete(task.local_id):
-            break
-        await mesh.clock.advance(2)
-        await asyncio.sleep(0.05)
+    await in_time(mesh, lambda: a.node.files.complete(task.local_id), 2)
 
     assert a.node.files.complete(task.local_id)
     assert [read(state) for state in of(a, task.local_id) if state.ref.name == "17.jpg"] == [b"17"]

@@ -1,7 +1,5 @@
 """Files are laid out where they are needed, and one that cannot be holds up no other."""
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ from lanmesh.model.ids import WireId
 from lanmesh.model.task import TaskState
 from lanmesh.shelf import Shelf
 from tests.fakes import Mesh, NodeUnderTest, proven, soon, until
-from tests.integration.desk import CAT, Maker, bytes_of, read, ref, two, with_shelf
+from tests.integration.desk import CAT, Maker, bytes_of, in_time, read, ref, two, with_shelf
 
 DOG = b"dog!" * 1000
 
@@ -30,16 +28,6 @@ async def brings(b: NodeUnderTest, content: bytes) -> None:
 
 def of(node: NodeUnderTest, name: str) -> list[FileState]:
     return node.node.files.of_task(node.task(name).local_id)
-
-
-async def in_time(mesh: Mesh, holds: Callable[[], bool], step_s: float) -> None:
-    """Let time go by in steps until something holds."""
-    for _ in range(300):
-        if holds():
-            return
-        await mesh.clock.jump(step_s)
-        await asyncio.sleep(0.01)
-    assert holds()
 
 
 def in_the_way(mesh: Mesh, b: NodeUnderTest, name: str) -> Path:

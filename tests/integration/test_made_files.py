@@ -1,6 +1,5 @@
 """Finished work is told whatever becomes of the files that it has made."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from lanmesh.protocol.json import MAX_RESULT_BYTES
 from lanmesh.shelf import Shelf
 from tests.fakes import Mesh, NodeUnderTest, a_task, proven, soon, until
 from tests.fakes import done as ended
-from tests.integration.desk import Maker, two, with_shelf
+from tests.integration.desk import Maker, in_time, two, with_shelf
 
 
 class FullShelf(Shelf):
@@ -45,11 +44,7 @@ async def over(mesh: Mesh, maker: Maker, shelf: FullShelf | None = None) -> tupl
         await a.start()
         await b.start()
     task = await soon(a.node.tasks.delegate("b", "look"))
-    for _ in range(300):
-        if a.task(task.local_id).final:
-            break
-        await asyncio.sleep(0.01)
-        await mesh.clock.advance(1.0)
+    await in_time(mesh, lambda: a.task(task.local_id).final, 1.0)
     await until(lambda: a.node.files.complete(task.local_id))
     return a, a.task(task.local_id)
 

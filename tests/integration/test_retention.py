@@ -12,7 +12,7 @@ from lanmesh.model.ids import LocalId, Origin
 from lanmesh.model.task import AcceptMode, TaskState
 from lanmesh.store import files, retention
 from tests.fakes import Fault, Mesh, NodeUnderTest, a_message, a_task, proven, settle, soon, until
-from tests.integration.desk import Maker, a_file, read, two
+from tests.integration.desk import Maker, a_file, in_time, read, two
 
 DAY_S = 86_400.0
 MONTH = Keep(age_s=30 * DAY_S, count=1000)
@@ -253,11 +253,7 @@ async def test_what_is_over_stays_while_files_of_it_are_on_their_way(mesh: Mesh)
     await swept(b, soon_gone)
     assert (kept_deliveries(a), kept_deliveries(b)) == (2, 1)
     a.file_link.cut_after = b.file_link.cut_after = None
-    for _ in range(200):
-        if not on_their_way(a) + on_their_way(b):
-            break
-        await mesh.clock.advance(10)
-        await asyncio.sleep(0.01)
+    await in_time(mesh, lambda: not on_their_way(a) + on_their_way(b))
 
     (dog,) = a.node.files.of_task(asked)
     (cat,) = b.node.files.of_message(Origin("a"), mail.id)
