@@ -89,6 +89,7 @@ def test_delegate_takes_the_text_from_stdin_and_prints_the_result_alone(pair: Pa
     said = a.lanmesh("delegate", "b", "-", "--wait", "10", stdin="echo from stdin")
 
     assert (said.status, said.out) == (0, "from stdin\n")
+    assert said.err.startswith("task ")  # its id, before anything can break off the wait
     for told in ("submitted", "delivery-delivered", "completed"):
         assert told in said.err
 

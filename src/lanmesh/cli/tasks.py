@@ -72,7 +72,8 @@ def delegate(  # noqa: PLR0917  # typer calls it by name
         if wait is None:
             return asked
         # Said at once: whoever stops waiting, or whose node ends meanwhile, must not ask for it anew.
-        print(f"task {asked.id}: it goes on if nobody waits for it", file=sys.stderr)
+        if not json:
+            print(f"task {asked.id}: it goes on if nobody waits for it", file=sys.stderr)
         deadline = time.monotonic() + wait
         await brought(node, asked, wait, made=False, quiet=json)
         ended = await _follow(node, asked.id, max(0.0, deadline - time.monotonic()), quiet=json)
