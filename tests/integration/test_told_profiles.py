@@ -126,8 +126,22 @@ async def test_what_is_no_profile_is_not_kept(mesh: Mesh) -> None:
         await soon(a.node.peers.profile("b"))
 
 
+async def test_a_call_of_a_peer_that_has_lost_its_link_does_not_make_it_here(mesh: Mesh) -> None:
+    a, b = await paired(mesh)
+    running = asyncio.create_task(a.presences.run())
+    a.node.peers.parted(B)
+    await mesh.clock.advance(60)
+    token = b.roster.outbound(PeerId("a"))
+
+    await soon(a.node.identify(token, b.node_id))
+
+    assert a.presences.of(B) is Presence.GONE  # the answer may never arrive
+    running.cancel()
+
+
 async def test_a_peer_that_calls_under_its_own_credentials_is_here_though_it_has_no_link(mesh: Mesh) -> None:
     a, b = await paired(mesh)
+    await a.restart()
     running = asyncio.create_task(a.presences.run())
     await mesh.clock.advance(60)
     before = a.presences.of(B)

@@ -100,7 +100,7 @@ class Node:
             )  # it may have been taken back meanwhile
         caller = found.caller
         if caller.peer is not None:
-            self.peers.heard(caller.peer)
+            self.peers.called(caller.peer)
         return replace(caller, early_s=self._allowance.early_s(caller))
 
     def still_knows(self, caller: Caller, token: str | None, certified: NodeId | None = None) -> bool:

@@ -182,9 +182,9 @@ class Peers:
         if sender in self._roster:
             peers.heard(tx, sender, self._clock.now())
 
-    def heard(self, peer: PeerId) -> None:
-        """Note that a peer has said something under its own credentials: it is here."""
-        self._presences.heard(peer)
+    def called(self, peer: PeerId) -> None:
+        """Note that a peer has asked something under its own credentials."""
+        self._presences.called(peer)
 
     async def met(self, peer: PeerId, boot: str | None) -> None:
         """Note that a link to a peer has come up; what waits for that peer is tried at once.

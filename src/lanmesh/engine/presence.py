@@ -36,6 +36,14 @@ class Presences:
         now = self._now()
         self._seen[peer] = self._of(peer, now).after_word(now)
 
+    def called(self, peer: PeerId) -> None:
+        """Note a request of a peer's: a word, unless it has links; then these alone tell.
+
+        Where a network passes one way only, requests still come for a while, and no answer arrives.
+        """
+        if self._of(peer, self._now()).boot is None:
+            self.heard(peer)
+
     def greeted(self, peer: PeerId, boot: str | None) -> bool:
         """Note which life of its node a peer is in; return whether that is another than before."""
         now = self._now()
