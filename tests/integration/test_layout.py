@@ -38,19 +38,25 @@ def in_the_way(mesh: Mesh, b: NodeUnderTest, name: str) -> Path:
     return path
 
 
-async def test_a_file_that_is_gone_holds_up_no_other_and_comes_again(mesh: Mesh) -> None:
+async def one_that_has_lost_a_cat(mesh: Mesh) -> NodeUnderTest:
+    """Return a node that had a file whole, and whose bytes of it somebody has removed since."""
     _, b = await two(mesh)
     await b.receive(asks("t-1", ref(CAT)), proven("a"))
     await brings(b, CAT)
     await until(lambda: b.task("t-1").final)
     sha256 = ref(CAT).sha256
     (mesh.folder / "b.blobs" / sha256[:2] / sha256[2:]).unlink()
+    return b
+
+
+async def test_a_file_that_is_gone_holds_up_no_other_and_comes_again(mesh: Mesh) -> None:
+    b = await one_that_has_lost_a_cat(mesh)
 
     for name, content in (("t-2", CAT), ("t-3", DOG), ("t-4", CAT)):
         await b.receive(asks(name, ref(content)), proven("a"))
     await brings(b, DOG)
     await until(lambda: b.task("t-3").final)
-    assert b.node.files.standing(proven("a"), sha256).present == 0
+    assert b.node.files.standing(proven("a"), ref(CAT).sha256).present == 0
     await brings(b, CAT)
 
     await until(lambda: b.task("t-2").final and b.task("t-4").final)
@@ -59,12 +65,7 @@ async def test_a_file_that_is_gone_holds_up_no_other_and_comes_again(mesh: Mesh)
 
 
 async def test_a_task_whose_file_is_gone_and_comes_no_more_is_ended(mesh: Mesh) -> None:
-    _, b = await two(mesh)
-    await b.receive(asks("t-1", ref(CAT)), proven("a"))
-    await brings(b, CAT)
-    await until(lambda: b.task("t-1").final)
-    sha256 = ref(CAT).sha256
-    (mesh.folder / "b.blobs" / sha256[:2] / sha256[2:]).unlink()
+    b = await one_that_has_lost_a_cat(mesh)
 
     await b.receive(asks("t-2", ref(CAT)), proven("a"))
     await in_time(mesh, lambda: b.task("t-2").final, FILES_S / 50)

@@ -19,12 +19,13 @@ from lanmesh.model.ids import PeerId
 from lanmesh.model.peer import Peer, Place
 from lanmesh.model.task import AcceptMode, TaskState
 from lanmesh.net.calls import Calls
-from lanmesh.net.channel import AT_EASE, BEAT_S, Channel
+from lanmesh.net.channel import BEAT_S, Channel
 from lanmesh.net.dialling import Ways
 from lanmesh.net.identity import NodeIdentity, make
 from lanmesh.net.link import HttpLink
 from lanmesh.net.live import Links
 from lanmesh.net.server import Listener, bind
+from lanmesh.net.websocket import AT_EASE
 from lanmesh.protocol import codec
 from lanmesh.store.database import Change, Topic
 from tests.fakes import Mesh, NodeUnderTest, a_message
@@ -175,12 +176,17 @@ def look(*ends: End) -> None:
         end.node.events.publish([Change(Topic.PAIRING)])
 
 
+async def dialled(a: End, b: End) -> None:
+    """Let a link come up that only the first can dial."""
+    a.knows(b)
+    b.knows(a, port=0)
+    look(a, b)
+    await until(lambda: a.linked(b) and b.linked(a))
+
+
 async def test_a_link_that_one_side_dials_carries_envelopes_both_ways(mesh: Mesh, tmp_path: Path) -> None:
     async with two(mesh, tmp_path) as (a, b):
-        a.knows(b)
-        b.knows(a, port=0)
-        look(a, b)
-        await until(lambda: a.linked(b) and b.linked(a))
+        await dialled(a, b)
         await bring(a, b)
         await bring(b, a)
         profile = await soon(b.http.profile(a.name))
@@ -236,10 +242,7 @@ async def test_the_larger_key_lets_the_smaller_dial_first(mesh: Mesh, tmp_path: 
 
 async def test_a_link_that_was_lost_is_dialled_anew(mesh: Mesh, tmp_path: Path) -> None:
     async with two(mesh, tmp_path) as (a, b):
-        a.knows(b)
-        b.knows(a, port=0)
-        look(a, b)
-        await until(lambda: a.linked(b) and b.linked(a))
+        await dialled(a, b)
         b.links.drop(a.identity.node_id)
         await until(lambda: not a.linked(b) and not b.linked(a))
         await in_time(mesh, lambda: a.linked(b) and b.linked(a))
@@ -249,10 +252,7 @@ async def test_a_link_that_was_lost_is_dialled_anew(mesh: Mesh, tmp_path: Path) 
 
 async def test_a_link_ends_once_its_peer_is_none_any_more(mesh: Mesh, tmp_path: Path) -> None:
     async with two(mesh, tmp_path) as (a, b):
-        a.knows(b)
-        b.knows(a, port=0)
-        look(a, b)
-        await until(lambda: a.linked(b) and b.linked(a))
+        await dialled(a, b)
         del b.peers[a.name]
         look(b)
         await in_time(mesh, lambda: not b.links._all() and not a.linked(b))
@@ -260,10 +260,7 @@ async def test_a_link_ends_once_its_peer_is_none_any_more(mesh: Mesh, tmp_path: 
 
 async def test_a_link_is_opened_anew_with_new_tokens(mesh: Mesh, tmp_path: Path) -> None:
     async with two(mesh, tmp_path) as (a, b):
-        a.knows(b)
-        b.knows(a, port=0)
-        look(a, b)
-        await until(lambda: a.linked(b) and b.linked(a))
+        await dialled(a, b)
         b.node.tokens.inbound_tokens["new"] = a.name
         a.node.tokens.outbound_tokens[b.name] = "new"
         look(a)
@@ -360,10 +357,7 @@ async def test_more_said_than_the_request_before_the_answer_is_cut_off(mesh: Mes
 
 async def test_what_is_long_goes_over_the_link_both_ways(mesh: Mesh, tmp_path: Path) -> None:
     async with two(mesh, tmp_path) as (a, b):
-        a.knows(b)
-        b.knows(a, port=0)
-        look(a, b)
-        await until(lambda: a.linked(b) and b.linked(a))
+        await dialled(a, b)
         text = 'a "long" \\u00e4 \u00e4 word ' * 20_000
         for one, other in ((a, b), (b, a)):
             channel = one.links.to(other.name)
@@ -377,10 +371,7 @@ async def test_what_is_long_goes_over_the_link_both_ways(mesh: Mesh, tmp_path: P
 
 async def test_who_floods_a_link_loses_it_and_opens_no_other_at_once(mesh: Mesh, tmp_path: Path) -> None:
     async with two(mesh, tmp_path) as (a, b):
-        a.knows(b)
-        b.knows(a, port=0)
-        look(a, b)
-        await until(lambda: a.linked(b) and b.linked(a))
+        await dialled(a, b)
         channel = a.links.to(b.name)
         assert channel is not None
         with suppress(ConnectionError):
@@ -406,10 +397,7 @@ async def test_a_peer_that_opens_no_link_is_asked_again_and_again_whether_it_is_
 
 async def test_reports_travel_on_the_link(mesh: Mesh, tmp_path: Path) -> None:
     async with two(mesh, tmp_path) as (a, b):
-        a.knows(b)
-        b.knows(a, port=0)
-        look(a, b)
-        await until(lambda: a.linked(b) and b.linked(a))
+        await dialled(a, b)
         asked = await a.node.delegate(b.name)
         await until(lambda: a.node.task(asked.local_id).final)  # by the way in memory
         report = await soon(a.http.report(b.name, asked.wire_id, wait_s=25, version=0))

@@ -102,6 +102,14 @@ def laid_out(node: NodeProcess, text: str) -> str:
     return "".join(file["place"] or "" for file in files_of_message(node, text))
 
 
+def half_way(a: NodeProcess, b: NodeProcess, gate: Gate, path: Path) -> None:
+    """Send a file in a message, and let half of it pass the gate."""
+    size = path.stat().st_size
+    gate.most = gate.passed + size // 2
+    assert a.lanmesh("send", "b", "see", "--file", str(path)).status == 0
+    until(lambda: come(b) > size // 3, b.log.read_text, PATIENCE_S)
+
+
 def test_a_file_whose_disk_is_full_in_the_middle_goes_on_once_there_is_room(
     by_a_gate: tuple[NodeProcess, NodeProcess, Gate],
 ) -> None:
@@ -111,10 +119,7 @@ def test_a_file_whose_disk_is_full_in_the_middle_goes_on_once_there_is_room(
     size = 24 * MB
     path = a_file(a, content=os.urandom(size))
 
-    gate.most = gate.passed + size // 2
-
-    assert a.lanmesh("send", "b", "see", "--file", str(path)).status == 0
-    until(lambda: come(b) > size // 3, b.log.read_text, PATIENCE_S)
+    half_way(a, b, gate, path)
     with full(b):
         gate.open()
         until(lambda: "the disk is full" in a.log.read_text(), a.log.read_text, PATIENCE_S)
@@ -142,9 +147,7 @@ def test_what_has_no_room_to_be_fetched_laid_out_or_kept_waits_for_it_and_all_el
         start_all(a, b)
         assert pair(b, a, gate.port).status == 0
 
-        gate.most = gate.passed + size // 2
-        assert a.lanmesh("send", "b", "large", "--file", str(large)).status == 0
-        until(lambda: come(b) > size // 3, b.log.read_text, PATIENCE_S)
+        half_way(a, b, gate, large)
         with full(b):
             gate.open()
             until(lambda: "once there is room" in b.log.read_text(), b.log.read_text, PATIENCE_S)
@@ -167,7 +170,7 @@ def test_what_has_no_room_to_be_fetched_laid_out_or_kept_waits_for_it_and_all_el
         gate.end()
 
         assert (
-            sha256_of(Path(laid_out(b, "large"))) == sha256_of(Path(laid_out(b, "again"))) == sha256_of(large)
+            sha256_of(Path(laid_out(b, "see"))) == sha256_of(Path(laid_out(b, "again"))) == sha256_of(large)
         )
         assert passed < size, "it was begun anew, not resumed"
         assert (waiting["place"], "once there is room" in waiting["error"]) == (None, True)

@@ -175,6 +175,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
             self._running = False
             asyncio._set_running_loop(before)
 
+    def hold_up(self, seconds: float) -> None:
+        """Let time pass in which nothing is done, as on a machine that swaps."""
+        self._now += seconds
+
     def _run_until(self, task: asyncio.Task[Any]) -> None:
         at_once = 0
         while not task.done():

@@ -74,7 +74,8 @@ async def _wait_for_guest(node: Client) -> None:
         for place in invitation.in_vain[len(told) :]:
             told.append(place)
             print(
-                f"try {len(told)} of {TRIES} came to nothing: a wrong code, from {plain(place)}", flush=True
+                f"try {len(told)} of {TRIES} came to nothing: a wrong code or none, from {plain(place)}",
+                flush=True,
             )
     if invitation.guest is None:
         why = used_up(invitation.in_vain) or "nobody has used the code in time"

@@ -166,13 +166,11 @@ def whole_number(query: Mapping[str, str], name: str) -> int | None:
 
 def problem(error: MeshError) -> Response:
     """Return the answer that tells of an error."""
-    headers = {}
-    if error.retry_after_s is not None:
-        headers["Retry-After"] = str(max(1, round(error.retry_after_s)))
+    headers = problems.headers(error)
     if isinstance(error, NotAuthenticated):
-        headers["WWW-Authenticate"] = 'Bearer realm="lanmesh"'
+        headers["www-authenticate"] = 'Bearer realm="lanmesh"'
     status = problems.spelling(error).status
-    return Response(problems.encode(error), status, headers, media_type=problems.MEDIA_TYPE)
+    return Response(problems.encode(error), status, headers)
 
 
 async def _problem(_request: Request, fault: Exception) -> Response:

@@ -43,9 +43,6 @@ GREETING_S = 10.0
 SLOWEST_READER_S = 30.0
 """How long the other side may take nothing of what is sent."""
 
-AT_EASE, PER_S = 600.0, 10.0
-"""Frames that nobody has asked for, at once and by and by: the beats of both sides need 1 in 5 s."""
-
 _LONG = 16 * 1024
 """A frame that nobody has asked for costs one more for so many characters of it."""
 

@@ -25,11 +25,11 @@ from lanmesh.model.peer import Peer
 from lanmesh.model.profile import Profile
 from lanmesh.net import inward
 from lanmesh.net.calls import Calls, not_connected
-from lanmesh.net.channel import AT_EASE, BEAT_S, PER_S, Channel
+from lanmesh.net.channel import BEAT_S, Channel
 from lanmesh.net.dialling import Ways
 from lanmesh.net.identity import NodeIdentity
 from lanmesh.net.inward import App, Reply
-from lanmesh.net.websocket import LINK_PATH, Accepted, Dialled, Socket, bearer, refuse
+from lanmesh.net.websocket import AT_EASE, LINK_PATH, PER_S, Accepted, Dialled, Socket, bearer, refuse
 from lanmesh.protocol import codec, problems, profiles
 from lanmesh.protocol.frames import HELLO, MAX_FRAME_BYTES, Frame
 from lanmesh.protocol.json import convert, parse

@@ -285,12 +285,10 @@ class Shell(HttpToolsProtocol):
         status = problems.spelling(error).status
         lines = [
             f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
-            f"content-type: {problems.MEDIA_TYPE}",
+            *(f"{name}: {value}" for name, value in problems.headers(error).items()),
             f"content-length: {len(body)}",
             "connection: close",
         ]
-        if error.retry_after_s is not None:
-            lines.append(f"retry-after: {max(1, round(error.retry_after_s))}")
         self.transport.write("\r\n".join([*lines, "", ""]).encode() + body)
         # A socket that is closed over unread bytes takes its last answer with it.
         if self.transport.can_write_eof():

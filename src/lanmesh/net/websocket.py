@@ -19,8 +19,9 @@ LINK_PATH = "/lan/link"
 _NORMAL, _TEXT_ONLY, _NOT_WANTED = 1000, 1003, 1008
 """RFC 6455 section 7.4.1: the end; a kind of message that is not taken; one that breaks a rule."""
 
-_AT_EASE, _PER_S = 600.0, 10.0
-"""Control frames and fragments, at once and by and by: a proxy between may ping."""
+AT_EASE, PER_S = 600.0, 10.0
+"""Frames that nobody has asked for, at once and by and by, and as many pings and fragments: the beats of
+both sides need 1 in 5 s, and a proxy between may ping."""
 
 _LONGEST_REASON = 123
 """Bytes: what is left in a control frame beside the code (RFC 6455 section 5.5)."""
@@ -123,9 +124,7 @@ def bearer(headers: Iterable[tuple[bytes, bytes]]) -> str:
 async def refuse(fault: MeshError, send: Callable[[dict[str, Any]], Awaitable[None]]) -> None:
     """Answer the request for a WebSocket by saying why there is none."""
     body = problems.encode(fault)
-    headers = [(b"content-type", problems.MEDIA_TYPE.encode())]
-    if fault.retry_after_s is not None:
-        headers.append((b"retry-after", str(max(1, round(fault.retry_after_s))).encode()))
+    headers = [(name.encode(), value.encode()) for name, value in problems.headers(fault).items()]
     status = problems.spelling(fault).status
     await send({"type": "websocket.http.response.start", "status": status, "headers": headers})
     await send({"type": "websocket.http.response.body", "body": body})
@@ -146,7 +145,7 @@ class Upgraded(WebSocketsSansIOProtocol):
         """Tell `gone` when the connection is lost; all else is uvicorn's."""
         super().__init__(*args, **more)
         self._gone = gone
-        self._pace = Pace(_AT_EASE, _PER_S, self.loop.time())
+        self._pace = Pace(AT_EASE, PER_S, self.loop.time())
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin, and wait for the app."""

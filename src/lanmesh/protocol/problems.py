@@ -100,6 +100,14 @@ def encode(error: MeshError) -> bytes:
     return msgspec.json.encode(problem)
 
 
+def headers(error: MeshError) -> dict[str, str]:
+    """Return the HTTP headers that go with the problem document of an error."""
+    told = {"content-type": MEDIA_TYPE}
+    if error.retry_after_s is not None:
+        told["retry-after"] = str(max(1, round(error.retry_after_s)))
+    return told
+
+
 def read(body: bytes) -> MeshError | None:
     """Return the error that a problem document of the mesh tells of; `None` if the body is none."""
     try:
